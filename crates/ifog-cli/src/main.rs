@@ -1,0 +1,2 @@
+//! The `ifog` command.
+fn main() {}

@@ -1,0 +1,687 @@
+//! Gradient descent: SGD with momentum, Adagrad, RMSprop, Adam and AdamW.
+//!
+//! All parameters of a model are one flat slice, and so are their gradients, so a method is one
+//! loop. The formulas are those of `torch.optim` with its defaults (ε outside the square root).
+//! Every component is computed on its own from f32 operations that IEEE 754 fixes, in f64 where it
+//! is the same number for all: the results have the same bits on every machine and with any number
+//! of threads.
+
+use update::{AdamStep, Average, Span, adam, scaled_by_root, sgd, sgd_momentum};
+
+mod update;
+
+/// A method with its constants. The learning rate η is given at each step.
+///
+/// θ are the parameters, g their gradient, t = 1, 2, … the step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum OptimizerConfig {
+    /// Stochastic gradient descent with classical momentum μ (Polyak 1964; Sutskever et al. 2013,
+    /// in PyTorch's form, which keeps η out of the buffer):
+    ///
+    /// ```text
+    /// b ← μ b + g        θ ← θ − η b
+    /// ```
+    Sgd {
+        /// μ in [0, 1); with 0 no buffer is kept.
+        momentum: f64,
+    },
+    /// Adagrad (Duchi, Hazan, Singer 2011):
+    ///
+    /// ```text
+    /// v ← v + g²         θ ← θ − η g / (√v + ε)
+    /// ```
+    Adagrad {
+        /// ε ≥ 0.
+        eps: f64,
+    },
+    /// RMSprop (Tieleman and Hinton 2012, lecture 6.5):
+    ///
+    /// ```text
+    /// v ← ρ v + (1 − ρ) g²        θ ← θ − η g / (√v + ε)
+    /// ```
+    RmsProp {
+        /// ρ in [0, 1).
+        decay: f64,
+        /// ε ≥ 0.
+        eps: f64,
+    },
+    /// Adam (Kingma and Ba 2015, algorithm 1) and, with λ > 0, AdamW (Loshchilov and Hutter 2019,
+    /// algorithm 2, decoupled weight decay):
+    ///
+    /// ```text
+    /// θ ← θ − η λ θ
+    /// m ← β₁ m + (1 − β₁) g       v ← β₂ v + (1 − β₂) g²
+    /// θ ← θ − η/(1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)
+    /// ```
+    Adam {
+        /// β₁ in [0, 1).
+        beta1: f64,
+        /// β₂ in [0, 1).
+        beta2: f64,
+        /// ε ≥ 0.
+        eps: f64,
+        /// λ ≥ 0; 0 is plain Adam.
+        weight_decay: f64,
+    },
+}
+
+/// A method with its state for `n` parameters.
+///
+/// ```
+/// use ifog::optimizer::{Optimizer, OptimizerConfig};
+///
+/// let mut optimizer = Optimizer::new(OptimizerConfig::adam(), 2)?;
+/// let mut parameters = [1.0, -1.0];
+/// optimizer.step(&mut parameters, &[0.5, -0.25], 0.1);
+/// // Adam's first step has length η in every component.
+/// assert!((parameters[0] - 0.9).abs() < 1e-6 && (parameters[1] + 0.9).abs() < 1e-6);
+/// # Ok::<(), ifog::optimizer::OptimizerError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Optimizer {
+    config: OptimizerConfig,
+    parameters: usize,
+    steps: u64,
+    /// b of SGD, v of Adagrad and RMSprop, m of Adam: one value a parameter, or none.
+    first: Vec<f32>,
+    /// v of Adam: one value a parameter, or none.
+    second: Vec<f32>,
+}
+
+/// A constant out of its range, or a state of another optimiser.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum OptimizerError {
+    /// A constant out of its range.
+    #[error("the {method} constant {name} = {value} is out of range: it must be {range}")]
+    Constant {
+        /// Method.
+        method: &'static str,
+        /// Name of the constant.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// What is allowed.
+        range: &'static str,
+    },
+    /// A stored buffer is not the one this method keeps.
+    #[error(
+        "the stored optimiser state has {found}, but {method} with {parameters} parameters keeps \
+         {expected}: resume with the method and model that the state was saved from"
+    )]
+    State {
+        /// Method.
+        method: &'static str,
+        /// Number of parameters.
+        parameters: usize,
+        /// What was given.
+        found: String,
+        /// What is needed.
+        expected: String,
+    },
+    /// A stored value is NaN or infinite, or a sum of squares is negative.
+    #[error(
+        "the stored optimiser state has the value {value} at {index} of '{buffer}': restore it from an older save"
+    )]
+    Value {
+        /// Name of the buffer.
+        buffer: &'static str,
+        /// Index of the value.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+}
+
+impl OptimizerConfig {
+    /// Plain gradient descent.
+    #[must_use]
+    pub const fn sgd() -> Self {
+        Self::Sgd { momentum: 0.0 }
+    }
+
+    /// Adagrad with PyTorch's ε = 1e-10.
+    #[must_use]
+    pub const fn adagrad() -> Self {
+        Self::Adagrad { eps: 1e-10 }
+    }
+
+    /// RMSprop with char-rnn's ρ = 0.95 and PyTorch's ε = 1e-8.
+    #[must_use]
+    pub const fn rmsprop() -> Self {
+        Self::RmsProp {
+            decay: 0.95,
+            eps: 1e-8,
+        }
+    }
+
+    /// Adam with the constants of its paper: β₁ = 0.9, β₂ = 0.999, ε = 1e-8.
+    #[must_use]
+    pub const fn adam() -> Self {
+        Self::Adam {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+        }
+    }
+
+    /// The name of the method, as on the command line.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Sgd { .. } => "sgd",
+            Self::Adagrad { .. } => "adagrad",
+            Self::RmsProp { .. } => "rmsprop",
+            Self::Adam { .. } => "adam",
+        }
+    }
+
+    /// Checks that every constant is finite and in its range.
+    ///
+    /// # Errors
+    ///
+    /// [`OptimizerError::Constant`] for the first that is not.
+    pub fn validate(&self) -> Result<(), OptimizerError> {
+        match *self {
+            Self::Sgd { momentum } => self.check_share("momentum", momentum),
+            Self::Adagrad { eps } => self.check_not_negative("eps", eps),
+            Self::RmsProp { decay, eps } => {
+                self.check_share("decay", decay)?;
+                self.check_not_negative("eps", eps)
+            }
+            Self::Adam {
+                beta1,
+                beta2,
+                eps,
+                weight_decay,
+            } => {
+                self.check_share("beta1", beta1)?;
+                self.check_share("beta2", beta2)?;
+                self.check_not_negative("eps", eps)?;
+                self.check_not_negative("weight_decay", weight_decay)
+            }
+        }
+    }
+
+    /// The names of the buffers the method keeps; `v` holds sums of squares.
+    #[must_use]
+    pub const fn buffer_names(&self) -> &'static [&'static str] {
+        match self {
+            Self::Sgd { momentum: 0.0 } => &[],
+            Self::Sgd { .. } => &["b"],
+            Self::Adagrad { .. } | Self::RmsProp { .. } => &["v"],
+            Self::Adam { .. } => &["m", "v"],
+        }
+    }
+
+    fn check_share(&self, name: &'static str, value: f64) -> Result<(), OptimizerError> {
+        self.check((0.0..1.0).contains(&value), name, value, "in [0, 1)")
+    }
+
+    fn check_not_negative(&self, name: &'static str, value: f64) -> Result<(), OptimizerError> {
+        let ok = value >= 0.0 && value.is_finite();
+        self.check(ok, name, value, "finite and not negative")
+    }
+
+    fn check(
+        &self,
+        ok: bool,
+        name: &'static str,
+        value: f64,
+        range: &'static str,
+    ) -> Result<(), OptimizerError> {
+        if ok {
+            return Ok(());
+        }
+        Err(OptimizerError::Constant {
+            method: self.name(),
+            name,
+            value,
+            range,
+        })
+    }
+}
+
+impl Optimizer {
+    /// The state before the first step, all zeros.
+    ///
+    /// # Errors
+    ///
+    /// [`OptimizerError::Constant`] as [`OptimizerConfig::validate`].
+    pub fn new(config: OptimizerConfig, parameters: usize) -> Result<Self, OptimizerError> {
+        config.validate()?;
+        let buffers = config.buffer_names().len();
+        let zeros = |kept| vec![0.0; if kept { parameters } else { 0 }];
+        Ok(Self {
+            config,
+            parameters,
+            steps: 0,
+            first: zeros(buffers > 0),
+            second: zeros(buffers > 1),
+        })
+    }
+
+    /// The state after `steps` steps, from buffers as [`buffers`](Self::buffers) gave them.
+    ///
+    /// # Errors
+    ///
+    /// [`OptimizerError::Constant`] as [`OptimizerConfig::validate`];
+    /// [`OptimizerError::State`] if number, names or lengths of the buffers are not those of the
+    /// method; [`OptimizerError::Value`] for a value that no run can have produced: NaN, infinite,
+    /// or below 0 in `v`.
+    pub fn restore(
+        config: OptimizerConfig,
+        parameters: usize,
+        steps: u64,
+        buffers: &[(&str, &[f32])],
+    ) -> Result<Self, OptimizerError> {
+        config.validate()?;
+        let names = config.buffer_names();
+        let fits = buffers.len() == names.len()
+            && buffers
+                .iter()
+                .zip(names)
+                .all(|((name, values), expected)| name == expected && values.len() == parameters);
+        if !fits {
+            return Err(OptimizerError::State {
+                method: config.name(),
+                parameters,
+                found: buffer_list(buffers.iter().map(|(name, values)| (*name, values.len()))),
+                expected: buffer_list(names.iter().map(|name| (*name, parameters))),
+            });
+        }
+        for (&buffer, (_, values)) in names.iter().zip(buffers) {
+            let possible = |value: f32| value.is_finite() && (buffer != "v" || value >= 0.0);
+            if let Some(index) = values.iter().position(|&value| !possible(value)) {
+                return Err(OptimizerError::Value {
+                    buffer,
+                    index,
+                    value: values[index],
+                });
+            }
+        }
+        let copy = |at: usize| {
+            buffers
+                .get(at)
+                .map_or(Vec::new(), |(_, values)| values.to_vec())
+        };
+        Ok(Self {
+            config,
+            parameters,
+            steps,
+            first: copy(0),
+            second: copy(1),
+        })
+    }
+
+    /// One step down the gradient with learning rate `lr` (η). Allocates nothing. A gradient or
+    /// rate that is not finite goes into parameters and state: check the norm first
+    /// ([`Clipper::clip`](crate::clip::Clipper::clip) returns it).
+    ///
+    /// # Panics
+    ///
+    /// If `parameters` and `gradient` are not both as long as the optimiser was made for.
+    pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], lr: f64) {
+        assert_eq!(parameters.len(), self.parameters, "number of parameters");
+        assert_eq!(gradient.len(), self.parameters, "length of the gradient");
+        self.steps = self.steps.saturating_add(1);
+        let span = Span {
+            parameters,
+            gradient,
+            first: &mut self.first,
+            second: &mut self.second,
+        };
+        match self.config {
+            OptimizerConfig::Sgd { momentum: 0.0 } => span.update(&|span| sgd(span, lr as f32)),
+            OptimizerConfig::Sgd { momentum } => {
+                span.update(&|span| sgd_momentum(span, momentum as f32, lr as f32));
+            }
+            OptimizerConfig::Adagrad { eps } => {
+                let average = Average { old: 1.0, new: 1.0 };
+                span.update(&|span| scaled_by_root(span, average, eps as f32, lr as f32));
+            }
+            OptimizerConfig::RmsProp { decay, eps } => {
+                let average = Average::decaying(decay);
+                span.update(&|span| scaled_by_root(span, average, eps as f32, lr as f32));
+            }
+            OptimizerConfig::Adam {
+                beta1,
+                beta2,
+                eps,
+                weight_decay,
+            } => {
+                let step = AdamStep {
+                    keep: (1.0 - lr * weight_decay) as f32,
+                    m: Average::decaying(beta1),
+                    v: Average::decaying(beta2),
+                    rate: (lr / (1.0 - power(beta1, self.steps))) as f32,
+                    root: (1.0 - power(beta2, self.steps)).sqrt().recip() as f32,
+                    eps: eps as f32,
+                };
+                span.update(&|span| adam(span, step));
+            }
+        }
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn config(&self) -> OptimizerConfig {
+        self.config
+    }
+
+    /// Steps taken.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The buffers the method keeps, each with its name and one value a parameter: with
+    /// [`steps`](Self::steps), the whole state.
+    pub fn buffers(&self) -> impl Iterator<Item = (&'static str, &[f32])> {
+        let names = self.config.buffer_names();
+        names.iter().copied().zip([&self.first[..], &self.second])
+    }
+}
+
+/// `base`^`exponent` by squaring: the platform's `pow` is not the same everywhere.
+fn power(base: f64, mut exponent: u64) -> f64 {
+    let mut square = base;
+    let mut product = 1.0;
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            product *= square;
+        }
+        square *= square;
+        exponent >>= 1;
+    }
+    product
+}
+
+/// A list such as `'m' of 10 and 'v' of 10 values` for a message.
+fn buffer_list<'a>(buffers: impl Iterator<Item = (&'a str, usize)>) -> String {
+    let list: Vec<_> = buffers
+        .map(|(name, len)| format!("'{name}' of {len}"))
+        .collect();
+    match list.is_empty() {
+        true => "no buffer".into(),
+        false => format!("{} values", list.join(" and ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+    use crate::rng::{Rng, Stream};
+
+    const METHODS: [OptimizerConfig; 6] = [
+        OptimizerConfig::sgd(),
+        OptimizerConfig::Sgd { momentum: 0.9 },
+        OptimizerConfig::adagrad(),
+        OptimizerConfig::rmsprop(),
+        OptimizerConfig::adam(),
+        OptimizerConfig::Adam {
+            beta1: 0.8,
+            beta2: 0.99,
+            eps: 1e-6,
+            weight_decay: 0.1,
+        },
+    ];
+
+    /// Two steps of one parameter.
+    fn two_steps(config: OptimizerConfig, theta: f32, gradients: [f32; 2], lr: f64) -> [f32; 2] {
+        let mut optimizer = Optimizer::new(config, 1).unwrap();
+        let mut theta = [theta];
+        gradients.map(|g| {
+            optimizer.step(&mut theta, &[g], lr);
+            theta[0]
+        })
+    }
+
+    /// A few roundings of f32 on numbers near 1.
+    fn assert_near(found: [f32; 2], expected: [f64; 2]) {
+        for (found, expected) in found.into_iter().zip(expected) {
+            let bound = 4.0 * f64::from(f32::EPSILON) * expected.abs();
+            assert!(
+                (f64::from(found) - expected).abs() <= bound,
+                "{found}, not {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn sgd_by_hand() {
+        assert_eq!(
+            two_steps(OptimizerConfig::sgd(), 1.0, [0.5, -1.0], 0.5),
+            [0.75, 1.25]
+        );
+        // b = 0.5, then 0.25 − 1 = −0.75.
+        let config = OptimizerConfig::Sgd { momentum: 0.5 };
+        assert_eq!(two_steps(config, 1.0, [0.5, -1.0], 0.5), [0.75, 1.125]);
+    }
+
+    #[test]
+    fn adagrad_by_hand() {
+        // v = 9, then 25; the first step is η g/|g|, the second η·4/5.
+        let config = OptimizerConfig::Adagrad { eps: 0.0 };
+        assert_near(two_steps(config, 1.0, [3.0, 4.0], 0.1), [0.9, 0.82]);
+        // ε stands outside the root: 3/(3 + 1).
+        let config = OptimizerConfig::Adagrad { eps: 1.0 };
+        assert_eq!(two_steps(config, 1.0, [3.0, 0.0], 1.0), [0.25, 0.25]);
+    }
+
+    #[test]
+    fn rmsprop_by_hand() {
+        // v = 0.25·4 = 1, then 0.75·1 + 0.25·5 = 2 with g² = 5.
+        let config = OptimizerConfig::RmsProp {
+            decay: 0.75,
+            eps: 1.0,
+        };
+        let g = 5f64.sqrt();
+        let expected = [2.0 - 0.5 * 2.0 / 2.0, 1.5 - 0.5 * g / (2f64.sqrt() + 1.0)];
+        assert_near(two_steps(config, 2.0, [2.0, g as f32], 0.5), expected);
+    }
+
+    #[test]
+    fn adam_by_hand() {
+        // m = 0.5·2 = 1, v = 0.25·4 = 1; unbiased 2 and 4: a step of 2/(2 + 2).
+        // m = 0.5, v = 0.75; unbiased 0.5/0.75 and 0.75/(1 − 0.75²).
+        let config = OptimizerConfig::Adam {
+            beta1: 0.5,
+            beta2: 0.75,
+            eps: 2.0,
+            weight_decay: 0.0,
+        };
+        let second = (0.5 / 0.75) / ((0.75f64 / (1.0 - 0.5625)).sqrt() + 2.0);
+        let lr = 0.5;
+        assert_near(
+            two_steps(config, 2.0, [2.0, 0.0], lr),
+            [1.75, 1.75 - lr * second],
+        );
+        // AdamW: the decay acts on the parameter, not on the gradient.
+        let config = OptimizerConfig::Adam {
+            beta1: 0.5,
+            beta2: 0.75,
+            eps: 2.0,
+            weight_decay: 0.5,
+        };
+        let first = 2.0 * 0.75 - 0.25;
+        let expected = [first, first * 0.75 - lr * second];
+        assert_near(two_steps(config, 2.0, [2.0, 0.0], lr), expected);
+    }
+
+    #[test]
+    fn adam_in_f32_follows_f64() {
+        let mut rng = Rng::new(2, Stream::Check);
+        let (beta1, beta2, eps, lr) = (0.9, 0.999, 1e-8, 1e-2);
+        let config = OptimizerConfig::Adam {
+            beta1,
+            beta2,
+            eps,
+            weight_decay: 0.0,
+        };
+        let mut optimizer = Optimizer::new(config, 1).unwrap();
+        let mut theta = [1.0f32];
+        let (mut exact, mut m, mut v) = (1.0f64, 0.0, 0.0);
+        for t in 1..=1000 {
+            let g = rng.normal() as f32;
+            optimizer.step(&mut theta, &[g], lr);
+            let g = f64::from(g);
+            m = beta1 * m + (1.0 - beta1) * g;
+            v = beta2 * v + (1.0 - beta2) * g * g;
+            let (m, v) = (m / (1.0 - beta1.powi(t)), v / (1.0 - beta2.powi(t)));
+            exact -= lr * m / (v.sqrt() + eps);
+        }
+        // A step rounds θ (|θ| < 2) by 2^-24 and its own length of at most 10 η by a few 2^-24:
+        // 1000 · 2 · 2^-24 bounds the sum; v's constants, rounded, add a relative 1e-5 of a step,
+        // since 1 − β₂ is known to 2^-24 and β₂'s rounding acts through 1000 steps.
+        let bound = 1000.0 * 2.0 / f64::from(1 << 24) + 1000.0 * lr * 1e-5;
+        assert!(
+            (f64::from(theta[0]) - exact).abs() < bound,
+            "{} {exact}",
+            theta[0]
+        );
+    }
+
+    #[test]
+    fn power_is_the_power() {
+        assert_eq!(power(0.5, 10), 0.5f64.powi(10));
+        assert_eq!(power(0.9, 0), 1.0);
+        assert_eq!(power(0.0, 3), 0.0);
+        assert!((power(0.999, 12_345) / 0.999f64.powi(12_345) - 1.0).abs() < 1e-12);
+        assert_eq!(power(0.9, u64::MAX), 0.0);
+    }
+
+    fn normals(rng: &mut Rng, n: usize) -> Vec<f32> {
+        (0..n).map(|_| rng.normal() as f32).collect()
+    }
+
+    /// Component by component alone, and in one slice over many pieces: the same bits.
+    #[test]
+    fn components_do_not_depend_on_their_neighbours_nor_on_threads() {
+        let n = 3 * 16_384 + 11;
+        for config in METHODS {
+            let mut rng = Rng::new(4, Stream::Check);
+            let (start, g1, g2) = (
+                normals(&mut rng, n),
+                normals(&mut rng, n),
+                normals(&mut rng, n),
+            );
+            let mut together = start.clone();
+            let mut optimizer = Optimizer::new(config, n).unwrap();
+            optimizer.step(&mut together, &g1, 1e-2);
+            optimizer.step(&mut together, &g2, 1e-2);
+            for i in (0..n).step_by(997).chain([16_383, 16_384, n - 1]) {
+                let mut alone = [start[i]];
+                let mut optimizer = Optimizer::new(config, 1).unwrap();
+                optimizer.step(&mut alone, &g1[i..=i], 1e-2);
+                optimizer.step(&mut alone, &g2[i..=i], 1e-2);
+                assert_eq!(
+                    alone[0].to_bits(),
+                    together[i].to_bits(),
+                    "{config:?} at {i}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_restored_optimizer_continues_with_the_same_bits() {
+        for config in METHODS {
+            let mut rng = Rng::new(5, Stream::Check);
+            let mut parameters = normals(&mut rng, 20);
+            let mut optimizer = Optimizer::new(config, 20).unwrap();
+            for _ in 0..3 {
+                optimizer.step(&mut parameters, &normals(&mut rng, 20), 1e-2);
+            }
+            let buffers: Vec<_> = optimizer.buffers().collect();
+            let mut restored = Optimizer::restore(config, 20, optimizer.steps(), &buffers).unwrap();
+            let (mut a, mut b) = (parameters.clone(), parameters);
+            let gradient = normals(&mut rng, 20);
+            optimizer.step(&mut a, &gradient, 1e-2);
+            restored.step(&mut b, &gradient, 1e-2);
+            assert_eq!(a, b, "{config:?}");
+            assert_eq!(restored.steps(), 4);
+        }
+    }
+
+    #[test]
+    fn constants_out_of_range_are_refused() {
+        let adam = |beta1, beta2, eps, weight_decay| OptimizerConfig::Adam {
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+        };
+        let bad = [
+            OptimizerConfig::Sgd { momentum: 1.0 },
+            OptimizerConfig::Sgd { momentum: f64::NAN },
+            OptimizerConfig::Adagrad { eps: -1e-8 },
+            OptimizerConfig::RmsProp {
+                decay: -0.1,
+                eps: 0.0,
+            },
+            OptimizerConfig::RmsProp {
+                decay: 0.9,
+                eps: f64::INFINITY,
+            },
+            adam(1.0, 0.9, 0.0, 0.0),
+            adam(0.9, 1.5, 0.0, 0.0),
+            adam(0.9, 0.9, f64::NAN, 0.0),
+            adam(0.9, 0.9, 0.0, -1.0),
+        ];
+        for config in bad {
+            assert!(Optimizer::new(config, 1).is_err(), "{config:?}");
+            assert!(Optimizer::restore(config, 0, 0, &[]).is_err(), "{config:?}");
+        }
+        assert_eq!(
+            bad[0].validate().unwrap_err().to_string(),
+            "the sgd constant momentum = 1 is out of range: it must be in [0, 1)"
+        );
+    }
+
+    #[test]
+    fn a_foreign_state_is_refused() {
+        let adam = OptimizerConfig::adam();
+        let (two, three) = ([1.0; 2], [1.0; 3]);
+        let foreign: [&[(&str, &[f32])]; 5] = [
+            &[],
+            &[("m", &two)],
+            &[("v", &two), ("m", &two)],
+            &[("m", &two), ("v", &three)],
+            &[("m", &two), ("v", &two), ("v", &two)],
+        ];
+        for buffers in foreign {
+            let error = Optimizer::restore(adam, 2, 1, buffers).unwrap_err();
+            assert!(matches!(error, OptimizerError::State { .. }), "{buffers:?}");
+        }
+        assert_eq!(
+            Optimizer::restore(adam, 2, 1, &[]).unwrap_err().to_string(),
+            "the stored optimiser state has no buffer, but adam with 2 parameters keeps 'm' of 2 \
+             and 'v' of 2 values: resume with the method and model that the state was saved from"
+        );
+        for value in [f32::NAN, f32::INFINITY, -1.0] {
+            let error = Optimizer::restore(adam, 2, 1, &[("m", &two), ("v", &[0.0, value])]);
+            assert!(
+                matches!(
+                    error,
+                    Err(OptimizerError::Value {
+                        buffer: "v",
+                        index: 1,
+                        ..
+                    })
+                ),
+                "{value}"
+            );
+        }
+        assert!(Optimizer::restore(adam, 2, 1, &[("m", &[-1.0, 0.0]), ("v", &two)]).is_ok());
+    }
+
+    #[test]
+    #[should_panic(expected = "length of the gradient")]
+    fn a_gradient_of_another_length_panics() {
+        let mut optimizer = Optimizer::new(OptimizerConfig::adam(), 2).unwrap();
+        optimizer.step(&mut [0.0; 2], &[0.0; 3], 0.1);
+    }
+}

@@ -1,0 +1,1055 @@
+//! A strict reader and a deterministic writer of the safetensors format, for F32 tensors.
+//!
+//! A file is
+//!
+//! ```text
+//! | 8 bytes: header length N, little-endian | N bytes: header, JSON | data section |
+//! header: {"__metadata__": {"key": "value", …},
+//!          "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, …}
+//! ```
+//!
+//! with offsets relative to the data section, which the tensors cover exactly. The format is
+//! Hugging Face's (<https://huggingface.co/docs/safetensors>); this reader accepts a part of what
+//! theirs does and is meant for files from anywhere: every size is checked against the bytes that
+//! are there before it is used, nothing is allocated from a number in the file, and a file is either
+//! read completely or refused with one sentence. Values may be NaN or infinite.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use header::{Header, Shape, TensorInfo};
+
+mod header;
+
+/// The longest header, in bytes.
+pub const MAX_HEADER_BYTES: usize = 1 << 20;
+/// The most tensors in a file.
+pub const MAX_TENSORS: usize = 4096;
+/// The most dimensions of a tensor.
+pub const MAX_RANK: usize = 4;
+/// The longest name of a tensor, in bytes.
+pub const MAX_NAME_BYTES: usize = 256;
+
+/// The strings stored beside the tensors.
+pub type Metadata = BTreeMap<String, String>;
+
+/// A file read from bytes; the values stay where they are until they are asked for.
+///
+/// ```
+/// use ifog::safetensors::{Metadata, SafeTensors, Tensor, write};
+///
+/// let weight = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+/// let metadata = Metadata::from([("cell".into(), "lstm".into())]);
+/// let tensors = [Tensor { name: "weight", shape: &[2, 3], values: &weight }];
+/// let bytes = write(&metadata, &tensors)?;
+///
+/// let file = SafeTensors::read(&bytes)?;
+/// let read = file.tensor("weight").expect("it was written");
+/// assert_eq!(read.shape(), [2, 3]);
+/// assert_eq!(read.to_vec(), weight);
+/// assert_eq!(file.metadata()["cell"], "lstm");
+/// # Ok::<(), ifog::safetensors::FormatError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SafeTensors<'a> {
+    metadata: Metadata,
+    tensors: Vec<TensorView<'a>>,
+    data: &'a [u8],
+}
+
+/// A tensor of a file that was read.
+#[derive(Clone, Debug)]
+pub struct TensorView<'a> {
+    name: String,
+    shape: Vec<usize>,
+    /// Four bytes a value, as many values as the shape says.
+    bytes: &'a [u8],
+}
+
+/// A tensor to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor<'a> {
+    /// Name: not empty, at most [`MAX_NAME_BYTES`].
+    pub name: &'a str,
+    /// Size of each dimension, at most [`MAX_RANK`].
+    pub shape: &'a [usize],
+    /// Values in row-major order, as many as the shape says.
+    pub values: &'a [f32],
+}
+
+/// Why bytes are no file that this reader accepts, or tensors cannot be written as one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// The file ends before its header does.
+    #[error(
+        "the file has {found} bytes but its header needs {needed}: it is cut short or no \
+         safetensors file, get it again"
+    )]
+    Truncated {
+        /// Bytes there are.
+        found: usize,
+        /// Bytes that length field and header take.
+        needed: u64,
+    },
+    /// The length field asks for more than any header needs.
+    #[error(
+        "the header claims {claimed} bytes and the limit is {MAX_HEADER_BYTES}: this is no \
+         safetensors file, or a damaged one"
+    )]
+    HeaderTooLong {
+        /// Bytes claimed.
+        claimed: u64,
+    },
+    /// The header is not UTF-8, not JSON, or not the JSON of a safetensors file.
+    #[error("the header is not valid: {reason}; the file is damaged or made by something else")]
+    Header {
+        /// What is wrong, where the parser knows it with line and column.
+        reason: String,
+    },
+    /// A tensor is of another type than F32.
+    #[error("the tensor '{name}' has dtype {dtype}, only F32 can be read: convert it to F32")]
+    Dtype {
+        /// Name of the tensor.
+        name: String,
+        /// Its dtype as stored.
+        dtype: String,
+    },
+    /// A tensor's shape and its share of the data do not belong together.
+    #[error("the tensor '{name}' of shape {shape:?} is not valid: {reason}")]
+    Tensor {
+        /// Name of the tensor.
+        name: String,
+        /// Its shape.
+        shape: Vec<u64>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The tensors overlap, leave a hole, or leave bytes after the last.
+    #[error("{reason}: the tensors must cover the data section exactly, the file is damaged")]
+    Coverage {
+        /// Where they do.
+        reason: String,
+    },
+}
+
+impl<'a> SafeTensors<'a> {
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError`] for anything but a file within the limits of this module whose tensors are
+    /// all F32, distinctly named, and cover the data section without overlap, hole or rest. Keys
+    /// that stand twice, unknown keys of a tensor and empty names are refused, too.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, FormatError> {
+        let (header, data) = split_header(bytes)?;
+        let header: Header = std::str::from_utf8(header)
+            .map_err(|error| invalid_header(&error))
+            .and_then(|text| {
+                // The format fixes the first byte, so that no white space precedes the object.
+                if !text.starts_with('{') {
+                    return Err(invalid_header(&"it does not start with '{'"));
+                }
+                serde_json::from_str(text).map_err(|error| invalid_header(&error))
+            })?;
+        check_coverage(&header.tensors, data.len())?;
+        let tensors = header
+            .tensors
+            .into_iter()
+            .map(|(name, info)| view(name, info, data))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            metadata: header.metadata,
+            tensors,
+            data,
+        })
+    }
+
+    /// The strings stored beside the tensors; empty if there are none.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The tensors in the order of the header.
+    #[must_use]
+    pub fn tensors(&self) -> &[TensorView<'a>] {
+        &self.tensors
+    }
+
+    /// The tensor of that name.
+    #[must_use]
+    pub fn tensor(&self, name: &str) -> Option<&TensorView<'a>> {
+        self.tensors.iter().find(|tensor| tensor.name == name)
+    }
+
+    /// The data section: the bytes of all tensors.
+    #[must_use]
+    pub fn data(&self) -> &'a [u8] {
+        self.data
+    }
+
+    /// [`data_digest`] of the data section.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        data_digest(self.data)
+    }
+}
+
+impl TensorView<'_> {
+    /// Its name, unique in the file.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Size of each dimension, outermost first; empty for a single number.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The values in row-major order, as many as the product of the shape.
+    pub fn values(&self) -> impl ExactSizeIterator<Item = f32> + '_ {
+        let (values, _) = self.bytes.as_chunks::<4>();
+        values.iter().map(|&value| f32::from_le_bytes(value))
+    }
+
+    /// The values in row-major order.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<f32> {
+        self.values().collect()
+    }
+}
+
+/// The file that holds these tensors, in this order, and this metadata. The same arguments give the
+/// same bytes on every machine: metadata are sorted by key, the header is padded with spaces to a
+/// multiple of 8 bytes.
+///
+/// # Errors
+///
+/// [`FormatError`] for whatever [`SafeTensors::read`] would refuse: too many tensors or dimensions,
+/// a name that is empty, too long, reserved or there twice, values that do not fit their shape, a
+/// header beyond the limit.
+pub fn write(metadata: &Metadata, tensors: &[Tensor<'_>]) -> Result<Vec<u8>, FormatError> {
+    let mut header = header_json(metadata, tensors)?;
+    header.resize(header.len().next_multiple_of(ALIGNMENT), b' ');
+    if header.len() > MAX_HEADER_BYTES {
+        return Err(FormatError::HeaderTooLong {
+            claimed: header.len() as u64,
+        });
+    }
+    let data_len: usize = tensors
+        .iter()
+        .map(|tensor| size_of_val(tensor.values))
+        .sum();
+    let mut bytes = Vec::with_capacity(LENGTH_BYTES + header.len() + data_len);
+    bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
+    bytes.append(&mut header);
+    for value in tensors.iter().flat_map(|tensor| tensor.values) {
+        bytes.extend_from_slice(&value.to_le_bytes());
+    }
+    Ok(bytes)
+}
+
+/// SHA-256 of a data section, as 64 lower-case hexadecimal digits.
+///
+/// The format has no checksum, so a flipped bit in the data gives a valid file with a wrong weight.
+/// Whoever writes a file stores this in its metadata and compares it on reading.
+#[must_use]
+pub fn data_digest(data: &[u8]) -> String {
+    hexadecimal(Sha256::new_with_prefix(data))
+}
+
+/// [`data_digest`] of the data section that [`write()`] makes of these tensors, without making it.
+#[must_use]
+pub fn tensors_digest(tensors: &[Tensor<'_>]) -> String {
+    let mut hash = Sha256::new();
+    let mut block = [0; 4 * DIGEST_BLOCK];
+    for values in tensors
+        .iter()
+        .flat_map(|tensor| tensor.values.chunks(DIGEST_BLOCK))
+    {
+        for (bytes, value) in block.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+            *bytes = value.to_le_bytes();
+        }
+        hash.update(&block[..4 * values.len()]);
+    }
+    hexadecimal(hash)
+}
+
+/// Header and data section of a file.
+fn split_header(bytes: &[u8]) -> Result<(&[u8], &[u8]), FormatError> {
+    let truncated = |needed| FormatError::Truncated {
+        found: bytes.len(),
+        needed,
+    };
+    let (length, rest) = bytes
+        .split_first_chunk::<LENGTH_BYTES>()
+        .ok_or_else(|| truncated(LENGTH_BYTES as u64))?;
+    let claimed = u64::from_le_bytes(*length);
+    if claimed > MAX_HEADER_BYTES as u64 {
+        return Err(FormatError::HeaderTooLong { claimed });
+    }
+    rest.split_at_checked(claimed as usize)
+        .ok_or_else(|| truncated(LENGTH_BYTES as u64 + claimed))
+}
+
+fn invalid_header(reason: &dyn fmt::Display) -> FormatError {
+    FormatError::Header {
+        reason: reason.to_string(),
+    }
+}
+
+fn invalid_tensor(name: &str, shape: &[u64], reason: String) -> FormatError {
+    FormatError::Tensor {
+        name: name.to_owned(),
+        shape: shape.to_owned(),
+        reason,
+    }
+}
+
+/// Checks that the offsets, in ascending order, run from 0 to `data_len` with no gap and no overlap.
+fn check_coverage(tensors: &[(String, TensorInfo)], data_len: usize) -> Result<(), FormatError> {
+    let coverage = |reason| Err(FormatError::Coverage { reason });
+    let mut ascending: Vec<_> = tensors
+        .iter()
+        .map(|(name, info)| (info.data_offsets, name))
+        .collect();
+    ascending.sort_unstable();
+    let mut covered = 0;
+    for ([start, end], name) in ascending {
+        if start > covered {
+            return coverage(format!(
+                "there is a hole from byte {covered} to {start} before the tensor '{name}'"
+            ));
+        }
+        if start < covered {
+            return coverage(format!(
+                "the tensor '{name}' starts at byte {start}, inside the one before it, which \
+                 ends at {covered}"
+            ));
+        }
+        if end < start {
+            return coverage(format!(
+                "the tensor '{name}' ends at byte {end}, before its start at {start}"
+            ));
+        }
+        covered = end;
+    }
+    if covered != data_len as u64 {
+        return coverage(format!(
+            "the tensors end at byte {covered} and the data section at {data_len}"
+        ));
+    }
+    Ok(())
+}
+
+/// The tensor of one header entry whose offsets are known to lie in `data`.
+fn view(name: String, info: TensorInfo, data: &[u8]) -> Result<TensorView<'_>, FormatError> {
+    let TensorInfo {
+        dtype,
+        shape: Shape(shape),
+        data_offsets: [start, end],
+    } = info;
+    if dtype != "F32" {
+        return Err(FormatError::Dtype { name, dtype });
+    }
+    let Some(needed) = byte_len(&shape) else {
+        return Err(invalid_tensor(
+            &name,
+            &shape,
+            "its size overflows; the file is damaged".into(),
+        ));
+    };
+    if needed != end - start {
+        return Err(invalid_tensor(
+            &name,
+            &shape,
+            format!(
+                "it needs {needed} bytes and has {}; the file is damaged",
+                end - start
+            ),
+        ));
+    }
+    let in_data = "coverage was checked: offsets lie within the data section";
+    let dimensions = shape
+        .iter()
+        .map(|&size| usize::try_from(size).map_err(|_| size))
+        .collect::<Result<_, _>>()
+        .map_err(|size| {
+            let reason = format!("a size of {size} is beyond this machine");
+            invalid_tensor(&name, &shape, reason)
+        })?;
+    Ok(TensorView {
+        shape: dimensions,
+        bytes: data.get(start as usize..end as usize).expect(in_data),
+        name,
+    })
+}
+
+/// Bytes of an F32 tensor, `None` if they, or a product on the way, overflow.
+fn byte_len(shape: &[u64]) -> Option<u64> {
+    shape
+        .iter()
+        .try_fold(1u64, |product, &size| product.checked_mul(size))?
+        .checked_mul(4)
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("a tensor has an empty name".into());
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Err(format!(
+            "a tensor's name has {} bytes and the limit is {MAX_NAME_BYTES}",
+            name.len()
+        ));
+    }
+    Ok(())
+}
+
+/// The header of a new file, without padding.
+fn header_json(metadata: &Metadata, tensors: &[Tensor<'_>]) -> Result<Vec<u8>, FormatError> {
+    if tensors.len() > MAX_TENSORS {
+        return Err(invalid_header(&format!(
+            "it would have {} tensors and the limit is {MAX_TENSORS}",
+            tensors.len()
+        )));
+    }
+    let mut entries = Vec::with_capacity(tensors.len() + 1);
+    if !metadata.is_empty() {
+        let object = serde_json::to_string(metadata).expect("strings have a JSON form");
+        entries.push(format!("\"{METADATA_KEY}\":{object}"));
+    }
+    let mut names = HashSet::new();
+    let mut offset = 0;
+    for tensor in tensors {
+        let end = offset + size_of_val(tensor.values);
+        check_tensor(tensor)?;
+        if !names.insert(tensor.name) {
+            return Err(invalid_header(&format!(
+                "the tensor '{}' stands twice",
+                tensor.name
+            )));
+        }
+        let name = serde_json::to_string(tensor.name).expect("strings have a JSON form");
+        let shape = tensor.shape.iter().map(ToString::to_string);
+        let shape = shape.collect::<Vec<_>>().join(",");
+        entries.push(format!(
+            "{name}:{{\"dtype\":\"F32\",\"shape\":[{shape}],\"data_offsets\":[{offset},{end}]}}"
+        ));
+        offset = end;
+    }
+    Ok(format!("{{{}}}", entries.join(",")).into_bytes())
+}
+
+fn check_tensor(tensor: &Tensor<'_>) -> Result<(), FormatError> {
+    check_name(tensor.name).map_err(|reason| invalid_header(&reason))?;
+    if tensor.name == METADATA_KEY {
+        return Err(invalid_header(&format!(
+            "a tensor is called {METADATA_KEY}, which is reserved"
+        )));
+    }
+    let shape: Vec<u64> = tensor.shape.iter().map(|&size| size as u64).collect();
+    if shape.len() > MAX_RANK {
+        let reason = format!("the limit is {MAX_RANK} dimensions");
+        return Err(invalid_tensor(tensor.name, &shape, reason));
+    }
+    if byte_len(&shape) != Some(size_of_val(tensor.values) as u64) {
+        let reason = format!("it is given {} values", tensor.values.len());
+        return Err(invalid_tensor(tensor.name, &shape, reason));
+    }
+    Ok(())
+}
+
+fn hexadecimal(hash: Sha256) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in hash.finalize() {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
+    text
+}
+
+const METADATA_KEY: &str = "__metadata__";
+/// Bytes of the length field.
+const LENGTH_BYTES: usize = 8;
+/// The data section starts at a multiple of this.
+const ALIGNMENT: usize = 8;
+/// Values converted at a time for a digest: 4 KiB, on the stack.
+const DIGEST_BLOCK: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use proptest::prelude::*;
+    use safetensors as oracle;
+
+    use super::*;
+
+    /// A file of this header, as it stands, and this many zero bytes of data.
+    fn file(header: &str, data_len: usize) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.resize(bytes.len() + data_len, 0);
+        bytes
+    }
+
+    fn refusal(header: &str, data_len: usize) -> String {
+        SafeTensors::read(&file(header, data_len))
+            .unwrap_err()
+            .to_string()
+    }
+
+    /// Reads, and checks that the reference implementation accepts whatever we do, with the same
+    /// content.
+    fn read_both(bytes: &[u8]) -> bool {
+        let Ok(ours) = SafeTensors::read(bytes) else {
+            return false;
+        };
+        let (_, header) = oracle::SafeTensors::read_metadata(bytes).unwrap();
+        let theirs = oracle::SafeTensors::deserialize(bytes).unwrap();
+        assert_eq!(ours.tensors().len(), theirs.len());
+        for tensor in ours.tensors() {
+            let same = theirs.tensor(tensor.name()).unwrap();
+            assert_eq!(same.dtype(), oracle::Dtype::F32);
+            assert_eq!(same.shape(), tensor.shape());
+            assert_eq!(same.data(), tensor.bytes);
+        }
+        let metadata = header.metadata().clone().unwrap_or_default();
+        assert_eq!(ours.metadata(), &metadata.into_iter().collect::<Metadata>());
+        true
+    }
+
+    fn sample() -> Vec<u8> {
+        let metadata = Metadata::from([
+            ("format".into(), "ifog".into()),
+            ("a \"quoted\"\n".into(), "ü".into()),
+        ]);
+        let tensors = [
+            Tensor {
+                name: "rnn.weight",
+                shape: &[2, 3],
+                values: &[1.0, -2.0, 0.5, f32::MIN, 0.0, 9.0],
+            },
+            Tensor {
+                name: "empty",
+                shape: &[0, 7],
+                values: &[],
+            },
+            Tensor {
+                name: "scalar",
+                shape: &[],
+                values: &[f32::INFINITY],
+            },
+            Tensor {
+                name: "bias",
+                shape: &[1, 1, 1, 2],
+                values: &[-0.0, 1e-40],
+            },
+        ];
+        write(&metadata, &tensors).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_in_the_same_order() {
+        let bytes = sample();
+        assert!(read_both(&bytes));
+        let file = SafeTensors::read(&bytes).unwrap();
+        let names: Vec<_> = file.tensors().iter().map(TensorView::name).collect();
+        assert_eq!(names, ["rnn.weight", "empty", "scalar", "bias"]);
+        assert_eq!(file.tensor("rnn.weight").unwrap().shape(), [2, 3]);
+        assert_eq!(file.tensor("scalar").unwrap().to_vec(), [f32::INFINITY]);
+        let bias = file.tensor("bias").unwrap().to_vec();
+        assert_eq!(bias[0].to_bits(), (-0.0f32).to_bits());
+        assert_eq!(bias[1], 1e-40);
+        assert!(file.tensor("empty").unwrap().to_vec().is_empty());
+        assert!(file.tensor("absent").is_none());
+        assert_eq!(file.metadata()["a \"quoted\"\n"], "ü");
+    }
+
+    /// The layout byte for byte: a reader elsewhere relies on it.
+    #[test]
+    fn the_bytes_are_fixed() {
+        let metadata = Metadata::from([("b".into(), "2".into()), ("a".into(), "1".into())]);
+        let tensors = [
+            Tensor {
+                name: "z",
+                shape: &[2],
+                values: &[1.0, 2.0],
+            },
+            Tensor {
+                name: "a",
+                shape: &[1, 1],
+                values: &[-1.0],
+            },
+        ];
+        let bytes = write(&metadata, &tensors).unwrap();
+        let header = concat!(
+            r#"{"__metadata__":{"a":"1","b":"2"},"#,
+            r#""z":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"#,
+            r#""a":{"dtype":"F32","shape":[1,1],"data_offsets":[8,12]}} "#
+        );
+        assert_eq!(header.len() % 8, 0);
+        let mut expected = file(header, 0);
+        expected.extend([0, 0, 0x80, 0x3f, 0, 0, 0, 0x40, 0, 0, 0x80, 0xbf]);
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn a_file_without_tensors_is_a_file() {
+        let bytes = write(&Metadata::new(), &[]).unwrap();
+        assert_eq!(bytes, b"\x08\0\0\0\0\0\0\0{}      ");
+        assert!(read_both(&bytes));
+    }
+
+    #[test]
+    fn files_of_the_reference_implementation_are_read() {
+        let values: Vec<u8> = (0..24u8).flat_map(|i| f32::from(i).to_le_bytes()).collect();
+        let view = |shape: &[usize], from: usize, to: usize| {
+            oracle::tensor::TensorView::new(
+                oracle::Dtype::F32,
+                shape.to_vec(),
+                &values[4 * from..4 * to],
+            )
+            .unwrap()
+        };
+        let tensors = [
+            ("w", view(&[2, 3, 2], 0, 12)),
+            ("b", view(&[12], 12, 24)),
+            ("e", view(&[0], 3, 3)),
+        ];
+        let metadata = std::collections::HashMap::from([("k".to_string(), "v".to_string())]);
+        let bytes = oracle::serialize(tensors, Some(metadata)).unwrap();
+        assert!(read_both(&bytes));
+        assert_eq!(
+            SafeTensors::read(&bytes)
+                .unwrap()
+                .tensor("w")
+                .unwrap()
+                .to_vec()[11],
+            11.0
+        );
+    }
+
+    /// The order of the header is free, as long as the data are covered.
+    #[test]
+    fn header_and_data_may_be_in_different_order() {
+        let header = r#"{"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]},
+                         "a":{"data_offsets":[0,4],"shape":[],"dtype":"F32"}}"#;
+        assert!(read_both(&file(header, 8)));
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_refused() {
+        let bytes = sample();
+        for end in 0..bytes.len() {
+            assert!(SafeTensors::read(&bytes[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_of_the_header_never_panics_nor_widens_what_is_accepted() {
+        let bytes = sample();
+        let header_end = bytes.len() - SafeTensors::read(&bytes).unwrap().data().len();
+        let mut accepted = 0;
+        for at in 0..header_end {
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                accepted += usize::from(read_both(&flipped));
+            }
+        }
+        // Other letters in names and metadata: a few, and not most of the 8 flips a byte.
+        assert!(accepted > 0 && accepted < 4 * header_end, "{accepted}");
+    }
+
+    #[test]
+    fn a_flipped_bit_of_the_data_changes_the_digest() {
+        let bytes = sample();
+        let file = SafeTensors::read(&bytes).unwrap();
+        let digest = file.digest();
+        let mut data = file.data().to_vec();
+        for bit in 0..8 * data.len() {
+            data[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(data_digest(&data), digest);
+            data[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert_eq!(data_digest(&data), digest);
+    }
+
+    #[test]
+    fn the_digest_is_sha_256_and_needs_no_file() {
+        // FIPS 180-4, example of one block.
+        assert_eq!(
+            data_digest(b"abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        let values: Vec<f32> = (0..3000).map(|i| i as f32 * 0.37).collect();
+        let tensors = [
+            Tensor {
+                name: "a",
+                shape: &[1, 500],
+                values: &values[..500],
+            },
+            Tensor {
+                name: "b",
+                shape: &[2500],
+                values: &values[500..],
+            },
+        ];
+        let bytes = write(&Metadata::new(), &tensors).unwrap();
+        assert_eq!(
+            SafeTensors::read(&bytes).unwrap().digest(),
+            tensors_digest(&tensors)
+        );
+    }
+
+    #[test]
+    fn a_header_length_is_not_believed() {
+        let huge = [&u64::MAX.to_le_bytes()[..], b"{}"].concat();
+        assert_eq!(
+            SafeTensors::read(&huge).unwrap_err(),
+            FormatError::HeaderTooLong { claimed: u64::MAX }
+        );
+        let above = [&(MAX_HEADER_BYTES as u64 + 1).to_le_bytes()[..], b"{}"].concat();
+        assert!(matches!(
+            SafeTensors::read(&above),
+            Err(FormatError::HeaderTooLong { .. })
+        ));
+        let short = [&(MAX_HEADER_BYTES as u64).to_le_bytes()[..], b"{}"].concat();
+        let error = SafeTensors::read(&short).unwrap_err();
+        assert_eq!(
+            error,
+            FormatError::Truncated {
+                found: 10,
+                needed: 1_048_584
+            }
+        );
+        let empty = FormatError::Truncated {
+            found: 0,
+            needed: 8,
+        };
+        assert_eq!(SafeTensors::read(b"").unwrap_err(), empty);
+        assert_eq!(
+            empty.to_string(),
+            "the file has 0 bytes but its header needs 8: it is cut short or no safetensors file, \
+             get it again"
+        );
+    }
+
+    #[test]
+    fn damaged_headers_are_refused_with_the_reason() {
+        let entry =
+            |offsets: &str| format!(r#"{{"dtype":"F32","shape":[1],"data_offsets":{offsets}}}"#);
+        let one = entry("[0,4]");
+        let cases = [
+            ("".to_string(), 0, "does not start with '{'"),
+            (" {}".into(), 0, "does not start with '{'"),
+            ("[]".into(), 0, "does not start with '{'"),
+            ("{} {}".into(), 0, "trailing characters"),
+            ("{".repeat(100_000), 0, "header is not valid"),
+            (
+                format!(r#"{{"a":{}"#, "[".repeat(100_000)),
+                0,
+                "header is not valid",
+            ),
+            (
+                format!(r#"{{"a":{one},"a":{}}}"#, entry("[4,8]")),
+                8,
+                "'a' stands twice",
+            ),
+            (
+                format!(r#"{{"a":{one},"\u0061":{one}}}"#),
+                4,
+                "'a' stands twice",
+            ),
+            (
+                r#"{"__metadata__":{},"__metadata__":{}}"#.into(),
+                0,
+                "stands twice",
+            ),
+            (
+                r#"{"__metadata__":{"k":"1","k":"2"}}"#.into(),
+                0,
+                "'k' stands twice",
+            ),
+            (r#"{"__metadata__":{"k":1}}"#.into(), 0, "expected a string"),
+            (
+                r#"{"__metadata__":null}"#.into(),
+                0,
+                "expected an object of strings",
+            ),
+            (format!(r#"{{"":{one}}}"#), 4, "empty name"),
+            (
+                format!(r#"{{"{}":{one}}}"#, "n".repeat(257)),
+                4,
+                "name has 257 bytes",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[1]}}"#.into(),
+                4,
+                "missing field `data_offsets`",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#.into(),
+                4,
+                "duplicate field",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":0}}"#.into(),
+                4,
+                "unknown field",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[1,1,1,1,1],"data_offsets":[0,4]}}"#.into(),
+                4,
+                "at most 4 sizes",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#.into(),
+                4,
+                "invalid value",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}"#.into(),
+                4,
+                "invalid type",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[18446744073709551616],"data_offsets":[0,4]}}"#
+                    .into(),
+                4,
+                "invalid type",
+            ),
+            (
+                format!(r#"{{"a":{}}}"#, entry("[0,-4]")),
+                4,
+                "invalid value",
+            ),
+            (
+                format!(r#"{{"a":{}}}"#, entry("[0,4,8]")),
+                4,
+                "trailing characters",
+            ),
+            (
+                format!(r#"{{"a":{}}}"#, entry("[4]")),
+                4,
+                "invalid length 1",
+            ),
+            (
+                format!(r#"{{"a":{}}}"#, entry("[4,0]")),
+                4,
+                "hole from byte 0 to 4",
+            ),
+            (
+                format!(r#"{{"a":{one},"b":{}}}"#, entry("[4,0]")),
+                4,
+                "ends at byte 0, before its start",
+            ),
+            (
+                format!(r#"{{"a":{one},"b":{}}}"#, entry("[8,12]")),
+                12,
+                "hole from byte 4 to 8 before the tensor 'b'",
+            ),
+            (
+                format!(r#"{{"a":{one},"b":{}}}"#, entry("[2,6]")),
+                6,
+                "'b' starts at byte 2, inside",
+            ),
+            (
+                format!(r#"{{"a":{one},"b":{one}}}"#),
+                4,
+                "inside the one before it",
+            ),
+            (
+                format!(r#"{{"a":{one}}}"#),
+                5,
+                "end at byte 4 and the data section at 5",
+            ),
+            (
+                format!(r#"{{"a":{one}}}"#),
+                3,
+                "end at byte 4 and the data section at 3",
+            ),
+            ("{}".into(), 1, "end at byte 0 and the data section at 1"),
+            (
+                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#.into(),
+                4,
+                "needs 8 bytes and has 4",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}}"#
+                    .into(),
+                4,
+                "overflows",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}}"#
+                    .into(),
+                0,
+                "overflows",
+            ),
+            (
+                r#"{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}"#.into(),
+                4,
+                "'a' has dtype F16",
+            ),
+            (
+                r#"{"a":{"dtype":"f32","shape":[1],"data_offsets":[0,4]}}"#.into(),
+                4,
+                "'a' has dtype f32",
+            ),
+        ];
+        for (header, data_len, expected) in cases {
+            let error = refusal(&header, data_len);
+            let start: String = header.chars().take(80).collect();
+            assert!(
+                error.contains(expected),
+                "{start}\n  gives    {error}\n  expected {expected}"
+            );
+        }
+        let mut not_utf8 = file(r#"{"a":1}"#, 0);
+        not_utf8[10] = 0xff;
+        let error = SafeTensors::read(&not_utf8).unwrap_err().to_string();
+        assert!(error.contains("utf-8"), "{error}");
+    }
+
+    #[test]
+    fn the_limits_are_what_they_say() {
+        let entries = |count: usize| {
+            let entries: Vec<_> = (0..count)
+                .map(|i| format!(r#""{i}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#))
+                .collect();
+            format!("{{{}}}", entries.join(","))
+        };
+        assert!(read_both(&file(&entries(MAX_TENSORS), 0)));
+        assert!(refusal(&entries(MAX_TENSORS + 1), 0).contains("more than 4096 tensors"));
+
+        let padded = format!("{{}}{}", " ".repeat(MAX_HEADER_BYTES - 2));
+        assert!(read_both(&file(&padded, 0)));
+
+        let name = "é".repeat(128);
+        let tensor = Tensor {
+            name: &name,
+            shape: &[1],
+            values: &[1.0],
+        };
+        assert!(read_both(&write(&Metadata::new(), &[tensor]).unwrap()));
+    }
+
+    #[test]
+    fn the_writer_refuses_what_the_reader_would() {
+        let good = Tensor {
+            name: "a",
+            shape: &[2],
+            values: &[1.0, 2.0],
+        };
+        let long = "n".repeat(257);
+        let names: Vec<_> = (0..=MAX_TENSORS).map(|i| i.to_string()).collect();
+        let many: Vec<_> = names.iter().map(|name| Tensor { name, ..good }).collect();
+        let cases = [
+            (vec![good, good], "'a' stands twice"),
+            (vec![Tensor { name: "", ..good }], "empty name"),
+            (
+                vec![Tensor {
+                    name: &long,
+                    ..good
+                }],
+                "257 bytes",
+            ),
+            (
+                vec![Tensor {
+                    name: "__metadata__",
+                    ..good
+                }],
+                "reserved",
+            ),
+            (
+                vec![Tensor {
+                    shape: &[3],
+                    ..good
+                }],
+                "it is given 2 values",
+            ),
+            (
+                vec![Tensor {
+                    shape: &[usize::MAX, 2],
+                    ..good
+                }],
+                "it is given 2 values",
+            ),
+            (
+                vec![Tensor {
+                    shape: &[1, 1, 1, 1, 2],
+                    ..good
+                }],
+                "4 dimensions",
+            ),
+            (many, "4097 tensors"),
+        ];
+        for (tensors, expected) in cases {
+            let error = write(&Metadata::new(), &tensors).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let metadata = Metadata::from([("k".into(), "v".repeat(MAX_HEADER_BYTES))]);
+        assert!(matches!(
+            write(&metadata, &[]),
+            Err(FormatError::HeaderTooLong { .. })
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(
+            tensors in prop::collection::btree_map(
+                "[a-z.\"\\\\é\u{1}]{1,20}",
+                prop::collection::vec(0usize..4, 0..=4),
+                0..6,
+            ),
+            metadata in prop::collection::btree_map(any::<String>(), any::<String>(), 0..4),
+            bits in any::<u32>(),
+        ) {
+            let values: Vec<f32> = (0..256u32)
+                .map(|i| f32::from_bits(bits.wrapping_mul(2 * i + 1)))
+                .collect();
+            let written: Vec<_> = tensors
+                .iter()
+                .map(|(name, shape)| Tensor { name, shape, values: &values[..shape.iter().product()] })
+                .collect();
+            let bytes = write(&metadata, &written).unwrap();
+            prop_assert!(read_both(&bytes));
+            let file = SafeTensors::read(&bytes).unwrap();
+            prop_assert_eq!(file.metadata(), &metadata);
+            prop_assert_eq!(file.digest(), tensors_digest(&written));
+            prop_assert_eq!(file.tensors().len(), written.len());
+            for (read, tensor) in file.tensors().iter().zip(&written) {
+                prop_assert_eq!(read.name(), tensor.name);
+                prop_assert_eq!(read.shape(), tensor.shape);
+                // Bits, so that NaN payloads count.
+                prop_assert!(read.values().map(f32::to_bits).eq(tensor.values.iter().map(|v| v.to_bits())));
+            }
+        }
+
+        /// Mutants of a valid file: a few bytes replaced, inserted or removed anywhere.
+        #[test]
+        fn mutants_never_panic(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4), 1..4)) {
+            let mut bytes = sample();
+            for (at, byte, kind) in edits {
+                let at = at.index(bytes.len());
+                match kind {
+                    0 => bytes.insert(at, byte),
+                    1 => drop(bytes.remove(at)),
+                    // Digits and punctuation are what headers are made of.
+                    2 => bytes[at] = b"0123456789[]{},:\"\\"[usize::from(byte) % 18],
+                    _ => bytes[at] = byte,
+                }
+            }
+            read_both(&bytes);
+        }
+    }
+}
