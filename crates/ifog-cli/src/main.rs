@@ -1,2 +1,50 @@
-//! The `ifog` command.
-fn main() {}
+//! The `ifog` command: reads its arguments, runs one command, and says with its exit code how that ended.
+#![forbid(unsafe_code)]
+
+mod args;
+mod embedded;
+mod eval;
+mod failure;
+mod gradcheck;
+mod info;
+mod level;
+mod output;
+mod progress;
+mod run_directory;
+mod sample;
+mod schedule;
+mod session;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output with code 0, errors to standard error with code 2.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let done = match &cli.command {
+        Command::Train(args) => train::run(args),
+        Command::Sample(args) => sample::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Gradcheck(args) => gradcheck::run(args),
+        Command::Info(args) => info::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                output::log(format_args!("ifog: {message}"));
+            }
+            failure.code()
+        }
+    }
+}

@@ -1,11 +1,19 @@
 //! Placeholder.
 #![forbid(unsafe_code)]
 
-pub mod rng;
 pub mod atomic_file;
-pub mod vocabulary;
-pub mod safetensors;
 pub mod clip;
-pub mod optimizer;
-pub mod sampling;
+pub mod config;
 pub mod corpus;
+pub mod dropout;
+pub mod init;
+pub mod loss;
+pub mod network;
+pub mod optimizer;
+pub mod parameters;
+pub mod rng;
+pub mod safetensors;
+pub mod sampling;
+pub mod vocabulary;
+
+pub use ifog_kernels::{Cell, Level, Threads};

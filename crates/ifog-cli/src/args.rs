@@ -1,0 +1,358 @@
+//! The command line: names, defaults and ranges. What parses here makes sense on its own.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ifog::Cell;
+
+/// Recurrent networks on the CPU: train character-level language models, sample from them, evaluate them.
+#[derive(Debug, Parser)]
+#[command(name = "ifog", version, arg_required_else_help = true)]
+#[command(
+    after_help = "Example:\n  ifog train                train on the sources of ifog itself\n  \
+    ifog sample runs/ifog-sources\n\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 training diverged.\n\
+    IFOG_ISA=portable|scalar-fma|avx2|avx512 forces an instruction set; the results do not depend on it."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Train(Train),
+    Sample(Sample),
+    Eval(Eval),
+    Gradcheck(Gradcheck),
+    Info(Info),
+}
+
+/// Train a character-level language model.
+///
+/// Progress goes to standard error; the summary, or with --json one object, to standard output. The run
+/// directory gets model.safetensors (the best validation so far), metrics.jsonl (a line a step) and
+/// config.toml.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ifog train\n  ifog train book.txt --epochs 20 --out runs/book\n  \
+    ifog train book.txt --cell gru --hidden 256 --dropout 0.2 --max-seconds 600 --json"
+)]
+pub(crate) struct Train {
+    /// Text to learn, any file; without one, the Rust sources of ifog itself, for about 30 seconds.
+    pub(crate) corpus: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) model: Model,
+    #[command(flatten)]
+    pub(crate) limit: Limit,
+    #[command(flatten)]
+    pub(crate) descent: Descent,
+    #[command(flatten)]
+    pub(crate) data: Data,
+
+    /// Where every random choice comes from.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Threads; without it, all of the machine. The result does not depend on it.
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+
+    /// Run directory; without it, a new one below runs/ named after the corpus.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Replace the model that --out holds already.
+    #[arg(long, requires = "out")]
+    pub(crate) overwrite: bool,
+    /// Print one JSON object to standard output instead of the summary.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print no progress.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// Print no samples.
+    #[arg(long)]
+    pub(crate) no_samples: bool,
+    /// Seconds between the samples of a model that is learning.
+    #[arg(long, default_value_t = 8.0, value_parser = positive, value_name = "SECONDS")]
+    pub(crate) sample_every: f64,
+}
+
+/// The model to build.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct Model {
+    /// Recurrent cell of every layer.
+    #[arg(long, default_value = "lstm", value_parser = cell_parser())]
+    pub(crate) cell: Cell,
+    /// Width of every layer.
+    #[arg(long, default_value_t = 128, value_parser = at_least_one, value_name = "N")]
+    pub(crate) hidden: usize,
+    /// Stacked layers.
+    #[arg(long, default_value_t = 2, value_parser = at_least_one, value_name = "N")]
+    pub(crate) layers: usize,
+    /// Width of a learned table of the symbols; 0 feeds them one-hot.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) embedding: usize,
+    /// Initial weights: uniform in ±1/√hidden, uniform in ±0.08, or orthogonal recurrent ones.
+    #[arg(long, default_value = "uniform")]
+    pub(crate) init: InitName,
+    /// Initial bias of an LSTM's forget gate.
+    #[arg(long, default_value_t = 1.0, value_parser = finite, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) forget_bias: f64,
+    /// What a symbol is; auto takes characters if the text is UTF-8.
+    #[arg(long, default_value = "auto")]
+    pub(crate) vocab: VocabName,
+}
+
+/// How long to train. At most one.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Length (without one of these: 10 epochs, but at least 500 steps)")]
+#[group(multiple = false)]
+pub(crate) struct Limit {
+    /// Passes over the training part; may be a fraction.
+    #[arg(long, value_parser = positive, value_name = "N")]
+    pub(crate) epochs: Option<f64>,
+    /// Steps, each of one batch of windows.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
+    pub(crate) steps: Option<u64>,
+    /// Seconds of wall time, validation included.
+    #[arg(long, value_parser = positive, value_name = "S")]
+    pub(crate) max_seconds: Option<f64>,
+}
+
+/// The descent.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Optimisation")]
+pub(crate) struct Descent {
+    /// Method.
+    #[arg(long, default_value = "adam")]
+    pub(crate) optimizer: OptimizerName,
+    /// Learning rate.
+    #[arg(long, default_value_t = 2e-3, value_parser = positive, value_name = "X")]
+    pub(crate) lr: f64,
+    /// Largest Euclidean norm of the whole gradient; 0 is no limit.
+    #[arg(long, default_value_t = 5.0, value_parser = not_negative, value_name = "X")]
+    pub(crate) clip_norm: f64,
+    /// Largest absolute value of a gradient component; 0 is no limit.
+    #[arg(long, default_value_t = 0.0, value_parser = not_negative, value_name = "X")]
+    pub(crate) clip_value: f64,
+    /// Decoupled weight decay of Adam (AdamW).
+    #[arg(long, default_value_t = 0.0, value_parser = not_negative, value_name = "X")]
+    pub(crate) weight_decay: f64,
+    /// Share of each layer's outputs set to zero in training.
+    #[arg(long, default_value_t = 0.0, value_parser = share, value_name = "X")]
+    pub(crate) dropout: f64,
+}
+
+/// How the text is read.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Data")]
+pub(crate) struct Data {
+    /// Parallel streams.
+    #[arg(long, default_value_t = 50, value_parser = at_least_one, value_name = "N")]
+    pub(crate) batch: usize,
+    /// Time steps of a window, which is how far gradients flow back; the state is carried on.
+    #[arg(long, default_value_t = 50, value_parser = at_least_one, value_name = "N")]
+    pub(crate) seq_len: usize,
+    /// Where the parts lie: one after the other (nanoGPT), or in each of the streams (char-rnn).
+    #[arg(long, default_value = "contiguous")]
+    pub(crate) split: SplitName,
+    /// Share of the text for validation.
+    #[arg(long, default_value_t = 0.1, value_parser = share, value_name = "X")]
+    pub(crate) val: f64,
+    /// Share of the text for testing.
+    #[arg(long, default_value_t = 0.0, value_parser = share, value_name = "X")]
+    pub(crate) test: f64,
+}
+
+/// Write text with a model, to standard output.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ifog sample runs/book --length 1000 --temperature 0.7\n  \
+    ifog sample runs/book --prime 'It was' --top-k 10 --seed 3"
+)]
+pub(crate) struct Sample {
+    /// Run directory or .safetensors file.
+    pub(crate) model: PathBuf,
+    /// Symbols to write after --prime.
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    pub(crate) length: usize,
+    /// Divides the logits: 0 takes the most likely symbol, 1 the model's own distribution.
+    #[arg(long, default_value_t = 0.8, value_parser = not_negative, value_name = "X")]
+    pub(crate) temperature: f64,
+    /// Choose among the N most likely symbols only.
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    pub(crate) top_k: Option<usize>,
+    /// Text to continue; it is printed, too.
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT",
+        allow_hyphen_values = true
+    )]
+    pub(crate) prime: String,
+    /// Where every random choice comes from.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+}
+
+/// Measure how well a model predicts a text.
+///
+/// The text is cut as in the training of the model, so on the corpus it was trained on `val` is the
+/// validation part of that training.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  ifog eval runs/book book.txt\n  \
+    ifog eval runs/book other.txt --split-part all --json")]
+pub(crate) struct Eval {
+    /// Run directory or .safetensors file.
+    pub(crate) model: PathBuf,
+    /// Text to predict.
+    pub(crate) corpus: PathBuf,
+    /// Part of the text.
+    #[arg(long, default_value = "val")]
+    pub(crate) split_part: SplitPart,
+    /// Threads; without it, all of the machine. The result does not depend on it.
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Print {"loss","bits_per_char","perplexity","chars"}, the loss in nats.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Check the gradients of every tensor against central differences, in f64.
+///
+/// Exits with code 1 if a tensor exceeds its bound.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ifog gradcheck\n  ifog gradcheck --cell gru --layers 2 --json"
+)]
+pub(crate) struct Gradcheck {
+    /// Only this cell.
+    #[arg(long, value_parser = cell_parser())]
+    pub(crate) cell: Option<Cell>,
+    /// Only this many layers; without it, 1, 2 and 3.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8), value_name = "N")]
+    pub(crate) layers: Option<u8>,
+    /// Where every random choice comes from.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Print a line of JSON a tensor, then {"ok","tensors","worst"}.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Describe a model: cells, shapes, parameters, training record, digest.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ifog info runs/book\n  ifog info runs/book/model.safetensors --json"
+)]
+pub(crate) struct Info {
+    /// Run directory or .safetensors file.
+    pub(crate) model: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum InitName {
+    Uniform,
+    CharRnn,
+    Orthogonal,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum VocabName {
+    Auto,
+    Bytes,
+    Characters,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum OptimizerName {
+    Adam,
+    Rmsprop,
+    Adagrad,
+    Sgd,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum SplitName {
+    Contiguous,
+    Streams,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum SplitPart {
+    Val,
+    Test,
+    All,
+}
+
+/// The cells by their names in files, in the order of the help.
+fn cell_parser() -> impl TypedValueParser<Value = Cell> {
+    let names = [Cell::Lstm, Cell::Gru, Cell::GruAfter, Cell::Rnn].map(Cell::name);
+    PossibleValuesParser::new(names)
+        .try_map(|name| Cell::named(&name).ok_or("there is no such cell"))
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("give a whole number of at least 1".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    number(text, "give a finite number", |_| true)
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    number(text, "give a finite number above 0", |x| x > 0.0)
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    number(text, "give a finite number of at least 0", |x| x >= 0.0)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    number(text, "give a share from 0 to below 1", |x| {
+        (0.0..1.0).contains(&x)
+    })
+}
+
+fn number(text: &str, advice: &str, accept: impl Fn(f64) -> bool) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x.is_finite() && accept(x) => Ok(x),
+        _ => Err(advice.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_declaration_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        for text in ["nan", "inf", "-inf", "0", "-1", "", "x"] {
+            assert!(positive(text).is_err(), "{text}");
+        }
+        for text in ["0", "-1", "1.5", "", "99999999999999999999999"] {
+            assert!(at_least_one(text).is_err(), "{text}");
+        }
+        for text in ["1", "-0.1", "nan"] {
+            assert!(share(text).is_err(), "{text}");
+        }
+        assert_eq!(not_negative("0"), Ok(0.0));
+        assert_eq!(positive("2e-3"), Ok(2e-3));
+    }
+}

@@ -1,0 +1,68 @@
+//! How a command ends when it does not succeed.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::io;
+use std::process::ExitCode;
+
+/// The end of a command, with what its user is to read. The code is part of the contract.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The work could not be done: exit code 1.
+    Work(String),
+    /// The request makes no sense: exit code 2, as for arguments that do not parse.
+    Usage(String),
+    /// Training left the finite numbers: exit code 3.
+    Diverged(String),
+    /// Exit code 1 after a report that has said all: nothing more is printed.
+    Reported,
+    /// Whoever read standard output has read enough: no failure at all.
+    OutputClosed,
+}
+
+impl Failure {
+    /// A failure of the work, from a sentence that says what to do.
+    pub(crate) fn work(message: impl Display) -> Self {
+        Self::Work(message.to_string())
+    }
+
+    /// A request that makes no sense.
+    pub(crate) fn usage(message: impl Display) -> Self {
+        Self::Usage(message.to_string())
+    }
+
+    /// A failure to write to standard output.
+    pub(crate) fn output(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::OutputClosed,
+            _ => Self::Work(format!(
+                "cannot write to standard output: {error}; check where it goes"
+            )),
+        }
+    }
+
+    /// The sentence to print, if any.
+    pub(crate) fn message(&self) -> Option<&str> {
+        match self {
+            Self::Work(message) | Self::Usage(message) | Self::Diverged(message) => Some(message),
+            Self::Reported | Self::OutputClosed => None,
+        }
+    }
+
+    /// The exit code of the process.
+    pub(crate) fn code(&self) -> ExitCode {
+        match self {
+            Self::OutputClosed => ExitCode::SUCCESS,
+            Self::Work(_) | Self::Reported => ExitCode::from(1),
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Diverged(_) => ExitCode::from(3),
+        }
+    }
+}
+
+/// The library's errors are sentences already.
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::work(error)
+    }
+}

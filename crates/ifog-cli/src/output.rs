@@ -1,0 +1,60 @@
+//! Standard output, which carries data and nothing else, and standard error, which carries the rest.
+//!
+//! `println!` and `eprintln!` panic when the other end is closed: nothing here uses them.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Prints a line to standard output.
+pub(crate) fn print_line(line: impl Display) -> Result<(), Failure> {
+    writeln!(io::stdout().lock(), "{line}").map_err(|error| Failure::output(&error))
+}
+
+/// Prints a value to standard output as one line of JSON.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    print_line(serde_json::to_string(value)?)
+}
+
+/// Prints bytes to standard output at once: with a byte vocabulary a sample need not be UTF-8.
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(bytes)
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failure::output(&error))
+}
+
+/// Prints a line to standard error. That nobody reads it is no reason to end the work.
+pub(crate) fn log(line: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// A text for standard error: bytes that are no UTF-8, and control characters that could steer a
+/// terminal, are replaced.
+pub(crate) fn printable(text: &[u8]) -> String {
+    String::from_utf8_lossy(text)
+        .chars()
+        .map(|c| match c {
+            '\n' | '\t' => c,
+            c if c.is_control() => char::REPLACEMENT_CHARACTER,
+            c => c,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_cannot_steer_the_terminal() {
+        assert_eq!(
+            printable(b"a\n\tb\x1b[2J\xff\r"),
+            "a\n\tb\u{fffd}[2J\u{fffd}\u{fffd}"
+        );
+    }
+}

@@ -1,0 +1,239 @@
+//! Input that cannot work: one sentence that says what, where and what to do, and the right exit code.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::command::{Folder, rhyme};
+
+#[test]
+fn a_corpus_that_is_none() {
+    let folder = Folder::new();
+    folder.file("empty.txt", "");
+    folder.file("one.txt", "aaaa");
+    folder.file("single.txt", "a");
+    folder.file("binary.bin", b"\x7fELF\x02\0\0\xff\xfe".repeat(50));
+    let train = |corpus: &str| {
+        folder
+            .ifog(["train", corpus, "--steps", "1", "--out", "run"])
+            .run()
+    };
+    train("absent.txt").refused(1, &["absent.txt", "check the path"]);
+    train("empty.txt").refused(1, &["empty.txt", "empty"]);
+    train("one.txt").refused(1, &["1 distinct symbol", "at least two"]);
+    train("single.txt").refused(1, &["1 distinct symbol", "at least two"]);
+    train("binary.bin").refused(1, &["NUL", "--vocab bytes"]);
+    train(".").refused(1, &["directory"]);
+    // None of them left a run directory.
+    assert!(!folder.path("run").exists());
+}
+
+#[test]
+fn a_binary_file_is_a_corpus_if_that_is_meant() {
+    let folder = Folder::new();
+    folder.file("binary.bin", b"\x7fELF\x02\0\0\xff\xfe".repeat(50));
+    let trained = folder
+        .ifog([
+            "train",
+            "binary.bin",
+            "--vocab",
+            "bytes",
+            "--steps",
+            "2",
+            "--hidden",
+            "8",
+        ])
+        .args(["--out", "run", "--json"])
+        .run();
+    trained.json();
+    folder
+        .ifog(["sample", "run", "--length", "20"])
+        .run()
+        .succeeded();
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_noticed_before_training() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    folder.file("file", "kept");
+    let train = |out: &str| {
+        // Years, if training were to start.
+        folder
+            .ifog([
+                "train",
+                "rhyme.txt",
+                "--steps",
+                "1000000000",
+                "--quiet",
+                "--out",
+                out,
+            ])
+            .run()
+    };
+    train("file").refused(1, &["file", "--out"]);
+    train("file/run").refused(1, &["file/run", "--out"]);
+    if Path::new("/proc/version").exists() {
+        train("/proc/run").refused(1, &["/proc/run", "--out"]);
+    }
+    assert_eq!(fs::read_to_string(folder.path("file")).unwrap(), "kept");
+}
+
+#[test]
+fn a_model_is_not_overwritten_unasked() {
+    let folder = Folder::new();
+    let (_, run) = folder.small_model();
+    let model = fs::read(run.join("model.safetensors")).unwrap();
+    let train = |extra: &[&str]| {
+        folder
+            .ifog([
+                "train",
+                "rhyme.txt",
+                "--out",
+                "run",
+                "--hidden",
+                "8",
+                "--steps",
+                "1",
+                "--quiet",
+            ])
+            .args(extra)
+            .run()
+    };
+    train(&[]).refused(1, &["run", "--overwrite"]);
+    assert_eq!(fs::read(run.join("model.safetensors")).unwrap(), model);
+    train(&["--overwrite"]).succeeded();
+    assert_ne!(fs::read(run.join("model.safetensors")).unwrap(), model);
+}
+
+#[test]
+fn a_damaged_model() {
+    let folder = Folder::new();
+    let (_, run) = folder.small_model();
+    let model = fs::read(run.join("model.safetensors")).unwrap();
+    let commands = |path: &str| {
+        for arguments in [
+            vec!["sample", path],
+            vec!["info", path],
+            vec!["eval", path, "rhyme.txt"],
+        ] {
+            let outcome = folder.ifog(&arguments).run();
+            outcome.refused(1, &[path]);
+        }
+    };
+    for length in [0, 1, 7, 8, 100, model.len() / 2, model.len() - 1] {
+        folder.file("short.safetensors", &model[..length]);
+        commands("short.safetensors");
+    }
+    // A flipped bit in the header, and one in the weights, which only the digest can tell.
+    for at in [0, 8, 9, 60, model.len() - 3] {
+        let mut flipped = model.clone();
+        flipped[at] ^= 0x40;
+        folder.file("flipped.safetensors", flipped);
+        commands("flipped.safetensors");
+    }
+    folder.file("text.safetensors", "this is no model");
+    commands("text.safetensors");
+    commands("absent");
+    fs::create_dir(folder.path("hollow")).unwrap();
+    commands("hollow");
+}
+
+#[test]
+fn a_model_of_another_vocabulary() {
+    let folder = Folder::new();
+    folder.small_model();
+    folder.file("other.txt", "fog\nQUITE ANOTHER TEXT, in capitals");
+    let eval = folder.ifog(["eval", "run", "other.txt"]).run();
+    eval.refused(1, &["'Q'", "line 2", "vocabulary"]);
+    let sample = folder.ifog(["sample", "run", "--prime", "foG"]).run();
+    sample.refused(1, &["'G'", "vocabulary"]);
+}
+
+#[test]
+fn a_part_that_is_not_there() {
+    let folder = Folder::new();
+    folder.small_model();
+    let eval = folder
+        .ifog(["eval", "run", "rhyme.txt", "--split-part", "test"])
+        .run();
+    eval.refused(1, &["test"]);
+}
+
+#[test]
+fn divergence_has_code_3() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    let trained = folder
+        .ifog([
+            "train",
+            "rhyme.txt",
+            "--hidden",
+            "8",
+            "--steps",
+            "400",
+            "--out",
+            "run",
+            "--quiet",
+        ])
+        .args([
+            "--optimizer",
+            "sgd",
+            "--lr",
+            "1e30",
+            "--clip-norm",
+            "0",
+            "--cell",
+            "rnn",
+        ])
+        .run();
+    assert_eq!(trained.code, 3, "{}", trained.stderr);
+    assert_eq!(trained.stdout, "");
+    assert!(trained.stderr.contains("step"), "{}", trained.stderr);
+    assert_eq!(trained.stderr.lines().count(), 1, "{}", trained.stderr);
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_failure() {
+    let folder = Folder::new();
+    folder.small_model();
+    let mut child = folder
+        .ifog(["sample", "run", "--length", "100000"])
+        .command()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // `| head -c 0`: the other end is closed while the model is writing.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn nobody_reading_the_progress_is_no_failure() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    let mut child = folder
+        .ifog([
+            "train",
+            "rhyme.txt",
+            "--hidden",
+            "8",
+            "--steps",
+            "30",
+            "--out",
+            "run",
+            "--json",
+        ])
+        .command()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(folder.path("run/model.safetensors").exists());
+}

@@ -1,0 +1,133 @@
+//! Help and usage errors.
+
+use crate::command::Folder;
+
+#[test]
+fn every_command_explains_itself_with_an_example() {
+    let folder = Folder::new();
+    for command in ["train", "sample", "eval", "gradcheck", "info"] {
+        let help = folder.ifog([command, "--help"]).run();
+        help.succeeded();
+        let example = format!("  ifog {command}");
+        assert!(
+            help.stdout.contains("Example"),
+            "{command}: {}",
+            help.stdout
+        );
+        assert!(
+            help.stdout.lines().any(|line| line.starts_with(&example)),
+            "{}",
+            help.stdout
+        );
+        assert_eq!(help.stderr, "");
+    }
+    let help = folder.ifog(["--help"]).run();
+    assert!(help.succeeded().stdout.contains("  ifog train"));
+    let version = folder.ifog(["--version"]).run();
+    assert_eq!(
+        version.succeeded().stdout,
+        format!("ifog {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn the_options_of_the_contract_exist() {
+    let folder = Folder::new();
+    let contract = [
+        (
+            "train",
+            "--cell --hidden --layers --batch --seq-len --epochs --steps --max-seconds --optimizer --lr \
+                   --clip-norm --dropout --split --val --test --seed --threads --out --json",
+        ),
+        ("sample", "--length --temperature --prime --seed"),
+        ("eval", "--split-part --json"),
+        ("gradcheck", "--cell --layers --json"),
+        ("info", "--json"),
+    ];
+    for (command, options) in contract {
+        let help = folder.ifog([command, "--help"]).run().stdout;
+        for option in options.split_whitespace() {
+            assert!(help.contains(option), "{command} {option}");
+        }
+    }
+}
+
+#[test]
+fn no_colour_where_no_terminal_is() {
+    let folder = Folder::new();
+    let help = folder.ifog(["train", "--help"]).env("NO_COLOR", "1").run();
+    let error = folder
+        .ifog(["train", "--hidden", "0"])
+        .env("NO_COLOR", "1")
+        .run();
+    assert!(!help.stdout.contains('\x1b') && !error.stderr.contains('\x1b'));
+}
+
+#[test]
+fn wrong_usage_has_code_2() {
+    let folder = Folder::new();
+    folder.file("text.txt", "some text");
+    let refused = |arguments: &[&str], parts: &[&str]| {
+        folder.ifog(arguments).run().refused(2, parts);
+    };
+    refused(
+        &["train", "text.txt", "--hidden", "0"],
+        &["--hidden", "at least 1"],
+    );
+    refused(
+        &["train", "text.txt", "--lr", "nan"],
+        &["--lr", "finite number above 0"],
+    );
+    refused(&["train", "text.txt", "--lr", "-1"], &["-1"]);
+    refused(
+        &["train", "text.txt", "--cell", "lstn"],
+        &["lstn", "--cell"],
+    );
+    refused(
+        &["train", "text.txt", "--batch", "0"],
+        &["--batch", "at least 1"],
+    );
+    refused(
+        &["train", "text.txt", "--dropout", "1"],
+        &["--dropout", "below 1"],
+    );
+    refused(
+        &["train", "text.txt", "--val", "0.6", "--test", "0.6"],
+        &["0.6", "below 1"],
+    );
+    refused(&["train", "text.txt", "--steps", "0"], &["--steps"]);
+    refused(
+        &["train", "text.txt", "--max-seconds", "inf"],
+        &["--max-seconds"],
+    );
+    refused(
+        &["train", "text.txt", "--steps", "5", "--epochs", "5"],
+        &["--steps", "--epochs"],
+    );
+    refused(&["train", "text.txt", "--resume", "run"], &["--resume"]);
+    refused(&["sample", "run", "--temperature", "-1"], &["-1"]);
+    refused(&["sample", "run", "--top-k", "0"], &["--top-k"]);
+    refused(&["eval", "run"], &["required"]);
+    refused(&["gradcheck", "--layers", "0"], &["--layers"]);
+    refused(&["fly"], &["fly"]);
+    assert_eq!(folder.ifog([] as [&str; 0]).run().code, 2);
+}
+
+#[test]
+fn a_level_that_cannot_be_had_is_named() {
+    let folder = Folder::new();
+    folder.file("text.txt", "some text");
+    let train = |level: &str| {
+        folder
+            .ifog(["train", "text.txt", "--steps", "1"])
+            .env("IFOG_ISA", level)
+            .run()
+    };
+    train("nonsense").refused(2, &["IFOG_ISA", "portable"]);
+    let foreign = if cfg!(target_arch = "x86_64") {
+        "neon"
+    } else {
+        "avx2"
+    };
+    train(foreign).refused(2, &["IFOG_ISA", foreign, "lacks"]);
+}

@@ -1,0 +1,9 @@
+//! The `ifog` binary from outside: arguments in, exit code, standard output and files out.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod bad_input;
+mod command;
+mod gradients;
+mod help;
+mod same_bits;
+mod training;

@@ -1,0 +1,284 @@
+//! What training leaves behind, and that the other commands agree with it.
+
+use std::fs;
+
+use crate::command::{Folder, json_lines, rhyme};
+
+#[test]
+fn the_summary_has_the_fields_of_the_contract() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    let trained = folder
+        .ifog([
+            "train",
+            "rhyme.txt",
+            "--hidden",
+            "16",
+            "--batch",
+            "4",
+            "--seq-len",
+            "16",
+        ])
+        .args([
+            "--steps",
+            "60",
+            "--seed",
+            "7",
+            "--threads",
+            "1",
+            "--out",
+            "run",
+            "--json",
+        ])
+        .run();
+    let summary = trained.json();
+    let number = |field: &str| summary[field].as_f64().unwrap_or_else(|| panic!("{field}"));
+    assert_eq!(summary.as_object().unwrap().len(), 13);
+    assert!(number("best_val_loss") < number("initial_val_loss"));
+    assert!(number("final_train_loss") > 0.0);
+    assert!(number("chars_per_s") > 0.0 && number("seconds") > 0.0 && number("epochs") > 0.0);
+    assert!(number("parameters") > 1000.0);
+    assert_eq!(number("steps"), 60.0);
+    assert_eq!((number("seed"), number("threads")), (7.0, 1.0));
+    assert!(!summary["isa"].as_str().unwrap().is_empty());
+    assert_eq!(summary["out"], "run");
+    let digest = summary["digest"].as_str().unwrap();
+    assert_eq!(digest.len(), 64, "SHA-256 in hexadecimal: {digest}");
+
+    // metrics.jsonl: a line a step, and the validations.
+    let metrics = json_lines(&folder.path("run/metrics.jsonl"));
+    let steps: Vec<_> = metrics
+        .iter()
+        .filter(|line| line.get("loss").is_some())
+        .collect();
+    assert_eq!(steps.len(), 60);
+    for (line, step) in steps.iter().zip(1..) {
+        assert_eq!(line["step"].as_u64(), Some(step));
+        for field in [
+            "epoch",
+            "loss",
+            "grad_norm",
+            "clip_rate",
+            "lr",
+            "seconds",
+            "chars_per_s",
+        ] {
+            assert!(line[field].is_f64(), "{field}: {line}");
+        }
+    }
+    let validations: Vec<f64> = metrics
+        .iter()
+        .filter_map(|line| line["val_loss"].as_f64())
+        .collect();
+    assert!(validations.len() >= 20, "{validations:?}");
+    let best = validations.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!(best, number("best_val_loss"));
+
+    // config.toml: the resolved configuration.
+    let config: toml::Table = fs::read_to_string(folder.path("run/config.toml"))
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_eq!(config["corpus"].as_str(), Some("rhyme.txt"));
+    let training = config["training"].as_table().unwrap();
+    assert_eq!(training["cell"].as_str(), Some("lstm"));
+    assert_eq!(training["hidden"].as_integer(), Some(16));
+    assert_eq!(training["steps"].as_integer(), Some(60));
+    assert_eq!(training["optimizer"].as_str(), Some("adam"));
+
+    // info knows the same model.
+    let info = folder.ifog(["info", "run", "--json"]).run().json();
+    assert_eq!(info["digest"], summary["digest"]);
+    assert_eq!(info["parameters"], summary["parameters"]);
+    assert_eq!(
+        (&info["cell"], &info["hidden"], &info["layers"]),
+        (&"lstm".into(), &16.into(), &2.into())
+    );
+    let text = folder.ifog(["info", "run/model.safetensors"]).run();
+    assert!(text.succeeded().stdout.contains(digest));
+}
+
+#[test]
+fn eval_reproduces_the_validation_loss_of_training() {
+    for split in ["contiguous", "streams"] {
+        for cell in ["lstm", "gru", "gru-after", "rnn"] {
+            let folder = Folder::new();
+            folder.file("rhyme.txt", rhyme());
+            let summary = folder
+                .ifog([
+                    "train",
+                    "rhyme.txt",
+                    "--hidden",
+                    "16",
+                    "--batch",
+                    "5",
+                    "--seq-len",
+                    "11",
+                ])
+                .args([
+                    "--steps", "40", "--split", split, "--cell", cell, "--val", "0.2",
+                ])
+                .args(["--out", "run", "--json"])
+                .run()
+                .json();
+            let report = folder
+                .ifog(["eval", "run", "rhyme.txt", "--json"])
+                .run()
+                .json();
+            let number = |field: &str| report[field].as_f64().unwrap();
+            let trained = summary["best_val_loss"].as_f64().unwrap();
+            let loss = number("loss");
+            assert!(
+                (loss - trained).abs() <= 5e-7 * trained,
+                "{cell} {split}: {loss} {trained}"
+            );
+            assert!((number("bits_per_char") - loss / std::f64::consts::LN_2).abs() < 1e-12);
+            assert!((number("perplexity") - loss.exp()).abs() < 1e-12);
+            assert!(number("chars") > 100.0);
+        }
+    }
+}
+
+#[test]
+fn hello() {
+    let folder = Folder::new();
+    folder.file("hello.txt", "hello");
+    let trained = folder.ifog(["train", "hello.txt"]).run();
+    trained.succeeded();
+    assert!(
+        trained.stderr.contains("batch 1 and sequence length 4"),
+        "{}",
+        trained.stderr
+    );
+    assert!(
+        trained.stdout.contains("best validation loss"),
+        "{}",
+        trained.stdout
+    );
+    let sample = folder
+        .ifog([
+            "sample",
+            "runs/hello",
+            "--prime",
+            "h",
+            "--length",
+            "4",
+            "--temperature",
+            "0",
+        ])
+        .run();
+    assert_eq!(sample.succeeded().stdout, "hello\n");
+    // The second run of the same corpus does not take the place of the first.
+    let again = folder
+        .ifog(["train", "hello.txt", "--steps", "3", "--json"])
+        .run()
+        .json();
+    assert_eq!(again["out"], "runs/hello-2");
+}
+
+#[test]
+fn text_of_any_script() {
+    let folder = Folder::new();
+    folder.file("text.txt", "Žluťoučký kůň — 霧が出る。\n".repeat(40));
+    folder
+        .ifog([
+            "train",
+            "text.txt",
+            "--hidden",
+            "16",
+            "--embedding",
+            "5",
+            "--steps",
+            "20",
+            "--out",
+            "run",
+        ])
+        .run()
+        .succeeded();
+    let sample = |extra: &[&str]| {
+        let outcome = folder
+            .ifog(["sample", "run", "--prime", "霧", "--length", "30"])
+            .args(extra)
+            .run();
+        outcome.succeeded();
+        outcome.stdout
+    };
+    let text = sample(&[]);
+    assert!(text.starts_with('霧'));
+    assert_eq!(text.chars().count(), 1 + 30 + 1, "prime, sample, line end");
+    assert_eq!(text, sample(&[]), "the same seed");
+    assert_ne!(text, sample(&["--seed", "1", "--temperature", "2"]));
+    assert_eq!(sample(&["--top-k", "1"]), sample(&["--temperature", "0"]));
+}
+
+#[test]
+fn a_run_limited_by_the_clock_ends_in_time() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    let summary = folder
+        .ifog([
+            "train",
+            "rhyme.txt",
+            "--hidden",
+            "16",
+            "--max-seconds",
+            "1.5",
+            "--out",
+            "run",
+            "--json",
+        ])
+        .run()
+        .json();
+    let seconds = summary["seconds"].as_f64().unwrap();
+    // One step and one validation of this model take milliseconds.
+    assert!((1.0..3.0).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn without_a_corpus_it_learns_the_sources() {
+    let folder = Folder::new();
+    let summary = folder
+        .ifog([
+            "train", "--hidden", "32", "--layers", "1", "--steps", "60", "--json",
+        ])
+        .run()
+        .json();
+    assert_eq!(summary["out"], "runs/ifog-sources");
+    let (best, initial) = (&summary["best_val_loss"], &summary["initial_val_loss"]);
+    assert!(
+        best.as_f64().unwrap() < 0.9 * initial.as_f64().unwrap(),
+        "{summary}"
+    );
+}
+
+#[test]
+fn progress_and_samples_go_to_standard_error() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    let train = |extra: &[&str]| {
+        let outcome = folder
+            .ifog([
+                "train",
+                "rhyme.txt",
+                "--hidden",
+                "8",
+                "--max-seconds",
+                "1",
+                "--out",
+                "run",
+                "--overwrite",
+            ])
+            .args(["--json", "--sample-every", "0.2"])
+            .args(extra)
+            .run();
+        outcome.json();
+        outcome.stderr
+    };
+    let loud = train(&[]);
+    for part in ["chars/s", "nats", "bits", "sample at step"] {
+        assert!(loud.contains(part), "{part}: {loud}");
+    }
+    assert!(!loud.contains('\x1b') && !loud.contains('\r'), "{loud}");
+    assert!(!train(&["--no-samples"]).contains("sample at step"));
+    assert_eq!(train(&["--quiet"]), "");
+}

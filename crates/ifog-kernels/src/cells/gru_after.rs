@@ -1,0 +1,145 @@
+//! GRU with the reset gate after the recurrent product, as PyTorch and cuDNN have it; gates r, z, n.
+//!
+//! ```text
+//! forward    r = σ(a_r)   z = σ(a_z)   q = h U_n + b_hn   n = tanh(x W_n + b_in + r ⊙ q)
+//!            h' = (1 − z) ⊙ n + z ⊙ h
+//!
+//! backward   da_z = dh' ⊙ (h − n) ⊙ z(1 − z)     da_n = dh' ⊙ (1 − z) ⊙ (1 − n²)
+//!            da_r = da_n ⊙ q ⊙ r(1 − r)          dq = da_n ⊙ r
+//!            dh = dh' ⊙ z + [da_r da_z dq] Uᵀ
+//! ```
+//!
+//! A row of the tape is r, z, n, q, and after the backward pass da_r, da_z, da_n, dq: the first three multiply
+//! x, the first two and the last multiply h.
+
+use super::backward::{CellBackward, StepBack};
+use super::forward::{self, CellForward, Step, Weights, Work};
+use crate::element::Element;
+use crate::math::{sigmoid_v, tanh_v};
+use crate::planted::{Bug, planted};
+use crate::simd::Simd;
+use crate::tile::{self, Lhs, Rows, TileOp, sweep};
+
+/// The cell, for the compiler.
+pub(crate) struct GruAfter;
+
+impl CellForward for GruAfter {
+    #[inline(always)]
+    unsafe fn step<S: Simd>(
+        s: S,
+        args: &forward::Forward<S::Elem>,
+        _t: usize,
+        step: Step<S::Elem>,
+        weights: Weights<'_, S::Elem>,
+        work: &Work,
+    ) {
+        let panels = work.panels(weights.first);
+        let op = Forward {
+            step,
+            bias_hidden: args.bias_hidden,
+        };
+        // SAFETY: passed on from the caller.
+        unsafe {
+            sweep(
+                s,
+                &op,
+                &step.lhs(),
+                weights.first,
+                panels,
+                work.rows.clone(),
+            )
+        };
+    }
+}
+
+struct Forward<E> {
+    step: Step<E>,
+    /// b_hn, `[H]`.
+    bias_hidden: *const E,
+}
+
+impl<S: Simd> TileOp<S, 3> for Forward<S::Elem> {
+    #[inline(always)]
+    unsafe fn start(&self, s: S, row: usize, panel: usize) -> [S::V; 3] {
+        let unit = panel * S::LANES;
+        let valid = self.step.hidden - unit;
+        // SAFETY: the caller vouches for row and panel.
+        unsafe {
+            let a = self.step.init(row).add(unit);
+            [
+                tile::load(s, a, valid),
+                tile::load(s, a.add(self.step.hidden), valid),
+                tile::load(s, self.bias_hidden.add(unit), valid),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish(&self, s: S, row: usize, panel: usize, [a_r, a_z, q]: [S::V; 3]) {
+        let h = self.step.hidden;
+        let unit = panel * S::LANES;
+        let valid = h - unit;
+        let one = s.splat(S::Elem::ONE);
+        let r = sigmoid_v(s, a_r);
+        let z = sigmoid_v(s, a_z);
+        // SAFETY: the caller vouches for row and panel.
+        unsafe {
+            let a_n = tile::load(s, self.step.init(row).add(2 * h + unit), valid);
+            let n = tanh_v(s, s.mul_add(r, q, a_n));
+            let before = tile::load(s, self.step.h_before.at(row).add(unit), valid);
+            let new = s.mul_add(z, before, s.mul(s.sub(one, z), n));
+            tile::store(s, self.step.h.at(row).add(unit), new, valid);
+            if let Some(gates) = self.step.gates(row) {
+                let gates = gates.add(unit);
+                tile::store(s, gates, r, valid);
+                tile::store(s, gates.add(h), z, valid);
+                tile::store(s, gates.add(2 * h), n, valid);
+                tile::store(s, gates.add(3 * h), q, valid);
+            }
+        }
+    }
+}
+
+impl CellBackward for GruAfter {
+    const CARRIES: bool = true;
+    const TWO_RUNS: bool = true;
+
+    #[inline(always)]
+    fn lhs<E>(gates: Rows<*const E>, hidden: usize) -> Lhs<E> {
+        Lhs {
+            rows: gates,
+            len: [2 * hidden, hidden],
+            skip: 3 * hidden,
+        }
+    }
+
+    /// The gate gradients in the place of r, z, n, q; dh' ⊙ z in the carry.
+    #[inline(always)]
+    unsafe fn gates<S: Simd>(s: S, step: &StepBack<S::Elem>, row: usize, unit: usize, dh: S::V) {
+        let one = s.splat(S::Elem::ONE);
+        // SAFETY: the caller vouches for row and unit.
+        unsafe {
+            let valid = step.hidden - unit;
+            let gate = |g: usize| step.gates(row).add(g * step.hidden + unit);
+            let r = tile::load(s, gate(0), valid);
+            let z = tile::load(s, gate(1), valid);
+            let n = tile::load(s, gate(2), valid);
+            let q = tile::load(s, gate(3), valid);
+            let before = tile::load(s, step.h_before(row).add(unit), valid);
+            let rest = s.sub(one, z);
+            let dz = s.mul(dh, s.sub(before, n));
+            let da_n = s.mul(s.mul(dh, rest), s.sub(one, s.mul(n, n)));
+            let slope_r = s.mul(r, s.sub(one, r));
+            tile::store(s, gate(0), s.mul(s.mul(da_n, q), slope_r), valid);
+            tile::store(s, gate(1), s.mul(dz, s.mul(z, rest)), valid);
+            tile::store(s, gate(2), da_n, valid);
+            tile::store(s, gate(3), s.mul(da_n, r), valid);
+            let kept = if planted(Bug::GruAfterCarryComplement) {
+                rest
+            } else {
+                z
+            };
+            tile::store(s, step.carry(row).add(unit), s.mul(dh, kept), valid);
+        }
+    }
+}

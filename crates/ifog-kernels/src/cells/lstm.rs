@@ -1,0 +1,162 @@
+//! LSTM, gates i, f, o, g (Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000).
+//!
+//! ```text
+//! forward    i = σ(a_i)  f = σ(a_f)  o = σ(a_o)  g = tanh(a_g)
+//!            c' = f ⊙ c + i ⊙ g      h' = o ⊙ tanh(c')
+//!
+//! backward   m = tanh(c')            dc' += dh' ⊙ o ⊙ (1 − m²)
+//!            da_i = dc' ⊙ g ⊙ i(1 − i)      da_o = dh' ⊙ m ⊙ o(1 − o)
+//!            da_f = dc' ⊙ c ⊙ f(1 − f)      da_g = dc' ⊙ i ⊙ (1 − g²)
+//!            dc = dc' ⊙ f
+//! ```
+//!
+//! tanh(c') is computed again rather than kept: a sixth less tape for a fifth of the epilogue.
+
+use super::backward::{CellBackward, StepBack};
+use super::forward::{self, CellForward, Step, Weights, Work};
+use crate::element::Element;
+use crate::math::{sigmoid_v, tanh_v};
+use crate::planted::{Bug, planted};
+use crate::simd::Simd;
+use crate::tile::{self, Lhs, Rows, TileOp, sweep};
+
+/// The cell, for the compiler.
+pub(crate) struct Lstm;
+
+impl CellForward for Lstm {
+    #[inline(always)]
+    unsafe fn step<S: Simd>(
+        s: S,
+        args: &forward::Forward<S::Elem>,
+        t: usize,
+        step: Step<S::Elem>,
+        weights: Weights<'_, S::Elem>,
+        work: &Work,
+    ) {
+        let panels = work.panels(weights.first);
+        // SAFETY: passed on from the caller.
+        unsafe {
+            let op = Forward {
+                step,
+                c_before: args.c.add(t * args.c_step),
+                c: args.c.add((t + 1) * args.c_step),
+            };
+            sweep(
+                s,
+                &op,
+                &step.lhs(),
+                weights.first,
+                panels,
+                work.rows.clone(),
+            );
+        }
+    }
+}
+
+struct Forward<E> {
+    step: Step<E>,
+    /// `[B, H]`.
+    c_before: *const E,
+    /// `[B, H]`; in inference the same memory.
+    c: *mut E,
+}
+
+impl<S: Simd> TileOp<S, 4> for Forward<S::Elem> {
+    #[inline(always)]
+    unsafe fn start(&self, s: S, row: usize, panel: usize) -> [S::V; 4] {
+        let unit = panel * S::LANES;
+        let valid = self.step.hidden - unit;
+        // SAFETY: the caller vouches for row and panel.
+        unsafe {
+            let a = self.step.init(row).add(unit);
+            let gate = |g: usize| a.add(g * self.step.hidden);
+            [
+                tile::load(s, gate(0), valid),
+                tile::load(s, gate(1), valid),
+                tile::load(s, gate(2), valid),
+                tile::load(s, gate(3), valid),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish(&self, s: S, row: usize, panel: usize, a: [S::V; 4]) {
+        let h = self.step.hidden;
+        let unit = panel * S::LANES;
+        let valid = h - unit;
+        let [i, f, o] = [sigmoid_v(s, a[0]), sigmoid_v(s, a[1]), sigmoid_v(s, a[2])];
+        let g = tanh_v(s, a[3]);
+        // SAFETY: the caller vouches for row and panel.
+        unsafe {
+            let c_before = tile::load(s, self.c_before.add(row * h + unit), valid);
+            let c = s.mul_add(f, c_before, s.mul(i, g));
+            tile::store(s, self.c.add(row * h + unit), c, valid);
+            tile::store(
+                s,
+                self.step.h.at(row).add(unit),
+                s.mul(o, tanh_v(s, c)),
+                valid,
+            );
+            if let Some(gates) = self.step.gates(row) {
+                let gates = gates.add(unit);
+                tile::store(s, gates, i, valid);
+                tile::store(s, gates.add(h), f, valid);
+                tile::store(s, gates.add(2 * h), o, valid);
+                tile::store(s, gates.add(3 * h), g, valid);
+            }
+        }
+    }
+}
+
+impl CellBackward for Lstm {
+    #[inline(always)]
+    fn lhs<E>(gates: Rows<*const E>, hidden: usize) -> Lhs<E> {
+        Lhs::new(gates, 4 * hidden)
+    }
+
+    /// The gate gradients of one row and vector of units, in the place of the gates; dc in the carry.
+    #[inline(always)]
+    unsafe fn gates<S: Simd>(s: S, step: &StepBack<S::Elem>, row: usize, unit: usize, dh: S::V) {
+        let one = s.splat(S::Elem::ONE);
+        // SAFETY: the caller vouches for row and unit.
+        unsafe {
+            let valid = step.hidden - unit;
+            let gate = |g: usize| step.gates(row).add(g * step.hidden + unit);
+            let i = tile::load(s, gate(0), valid);
+            let f = tile::load(s, gate(1), valid);
+            let o = tile::load(s, gate(2), valid);
+            let g = tile::load(s, gate(3), valid);
+            let c = tile::load(s, step.c_before(row).add(unit), valid);
+            let m = tanh_v(s, tile::load(s, step.c_after(row).add(unit), valid));
+            let carry = step.dc(row).add(unit);
+            let through_h = s.mul(s.mul(dh, o), s.sub(one, s.mul(m, m)));
+            let dc = s.add(tile::load(s, carry, valid), through_h);
+            let slope = |gate: S::V| s.mul(gate, s.sub(one, gate));
+            let (to_i, to_f) = if planted(Bug::LstmGatesSwapped) {
+                (1, 0)
+            } else {
+                (0, 1)
+            };
+            let m = if planted(Bug::LstmOutputGateSign) {
+                s.sub(s.splat(S::Elem::ZERO), m)
+            } else {
+                m
+            };
+            let kept = if planted(Bug::LstmCarryWithoutForget) {
+                one
+            } else {
+                f
+            };
+            tile::store(s, gate(to_i), s.mul(s.mul(dc, g), slope(i)), valid);
+            tile::store(s, gate(to_f), s.mul(s.mul(dc, c), slope(f)), valid);
+            tile::store(s, gate(2), s.mul(s.mul(dh, m), slope(o)), valid);
+            tile::store(
+                s,
+                gate(3),
+                s.mul(s.mul(dc, i), s.sub(one, s.mul(g, g))),
+                valid,
+            );
+            tile::store(s, carry, s.mul(dc, kept), valid);
+        }
+    }
+}

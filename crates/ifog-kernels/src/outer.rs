@@ -1,0 +1,409 @@
+//! Weight gradients: out += Σ left rowᵀ · right row, over the rows of a window.
+//!
+//! Rows are reduced in one fixed order, *last step first, batch rows ascending*, by fused multiply-add onto what
+//! `out` already holds. So a window cut into pieces that are processed backwards, as truncated BPTT and
+//! recomputed segments do, has the bits of the whole; and a thread owns outputs, never partial sums.
+//!
+//! Loops, outermost first (names as in Goto & van de Geijn 2008):
+//!
+//! ```text
+//! rows, KC at a time      left block [KC, M] packed into tiles of up to 6 columns: L2
+//!   panels of 4 vectors   right block [KC, 4·L] packed: KC · 256 bytes = 64 KiB, L2, read by every tile
+//!     tiles of the left   register tile: loads out, runs the KC rows, stores out
+//! ```
+
+use core::ops::Range;
+
+use crate::dispatch;
+use crate::element::Element;
+use crate::level::Level;
+use crate::matrix::{MatMut, MatRef};
+use crate::parallel::{self, Shared, Threads};
+use crate::planted::{Bug, planted};
+use crate::simd::Simd;
+use crate::tile::{self, accumulate, with_rows};
+
+/// Rows packed at a time. More: fewer passes over `out`, but the blocks leave L2.
+const KC: usize = 256;
+
+/// The rows to reduce over: `steps` slabs of `batch` rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Reduce {
+    pub(crate) steps: usize,
+    pub(crate) batch: usize,
+}
+
+/// A left factor `[T·B, m]` and where its gradient goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Left<E> {
+    /// Rows `row_stride` apart; null: a column of ones (m = 1), for biases.
+    pub(crate) base: *const E,
+    pub(crate) row_stride: usize,
+    pub(crate) m: usize,
+    /// `[m, n]`, rows `out_stride` apart.
+    pub(crate) out: *mut E,
+    pub(crate) out_stride: usize,
+}
+
+/// One or two left factors and ones, against one right factor `[T·B, n]`.
+#[derive(Clone, Copy)]
+pub struct Outer<E> {
+    pub(crate) reduce: Reduce,
+    pub(crate) lefts: [Option<Left<E>>; 3],
+    pub(crate) right: *const E,
+    pub(crate) right_stride: usize,
+    pub(crate) n: usize,
+}
+
+impl Reduce {
+    fn rows(self) -> usize {
+        self.steps * self.batch
+    }
+
+    /// The row that comes at place k of the order.
+    #[inline(always)]
+    fn row(self, k: usize) -> usize {
+        (self.steps - 1 - k / self.batch) * self.batch + k % self.batch
+    }
+}
+
+/// `out += leftᵀ · right`, and `bias += Σ rows of right`, reduced over the rows last step first.
+///
+/// left `[T·B, M]`, right `[T·B, N]`, out `[M, N]`, bias `[N]`; `steps` is T. This is the gradient of a linear
+/// layer's weights from its inputs and the gradient of its outputs.
+///
+/// `scratch` needs [`outer_scratch_len`] elements.
+///
+/// # Panics
+/// The shapes do not fit, T does not divide the rows, or `scratch` is too short.
+pub fn accumulate_outer<E: Element>(
+    level: Level,
+    (left, right, steps): (MatRef<'_, E>, MatRef<'_, E>, usize),
+    out: MatMut<'_, E>,
+    bias: Option<&mut [E]>,
+    scratch: &mut [E],
+    threads: Threads,
+) {
+    assert_eq!(left.rows, right.rows, "rows of left and right");
+    assert_eq!(
+        (out.rows, out.cols),
+        (left.cols, right.cols),
+        "shape of out"
+    );
+    assert!(
+        steps > 0 && left.rows.is_multiple_of(steps),
+        "{steps} steps in {} rows",
+        left.rows
+    );
+    assert!(
+        bias.as_ref().is_none_or(|bias| bias.len() == right.cols),
+        "length of the bias"
+    );
+    let product = Left {
+        base: left.data.as_ptr(),
+        row_stride: left.row_stride,
+        m: left.cols,
+        out: out.data.as_mut_ptr(),
+        out_stride: out.row_stride,
+    };
+    let args = Outer {
+        reduce: Reduce {
+            steps,
+            batch: left.rows / steps,
+        },
+        lefts: [
+            Some(product),
+            bias.map(|bias| ones(bias.as_mut_ptr())),
+            None,
+        ],
+        right: right.data.as_ptr(),
+        right_stride: right.row_stride,
+        n: right.cols,
+    };
+    // SAFETY: the shapes were checked; the matrices are borrowed for the call, out and bias exclusively.
+    unsafe { run(level, args, scratch, threads) };
+}
+
+/// Elements of scratch for [`accumulate_outer`] with left factors of `m` columns in all.
+pub fn outer_scratch_len(m: usize, threads: Threads) -> usize {
+    // Left block, ones, right block of the widest level, each rounded up to a line.
+    threads.count() * (KC * (m + 1 + 4 * 16) + 3 * 16)
+}
+
+/// A column of ones on the left: out is the sum of the right rows.
+pub(crate) fn ones<E>(out: *mut E) -> Left<E> {
+    Left {
+        base: core::ptr::null(),
+        row_stride: 0,
+        m: 1,
+        out,
+        out_stride: 0,
+    }
+}
+
+/// # Safety
+/// The pointers of `args` are valid for their shapes, the outs exclusively.
+pub(crate) unsafe fn run<E: Element>(
+    level: Level,
+    args: Outer<E>,
+    scratch: &mut [E],
+    threads: Threads,
+) {
+    let m: usize = args.lefts.iter().flatten().map(|left| left.m).sum();
+    let flops = 2 * args.reduce.rows() * m * args.n;
+    let panels = args.n.div_ceil(4 * dispatch::lanes::<E>(level));
+    let parts = threads.worth(flops);
+    let each = scratch.len() / threads.count();
+    // `outer_scratch_len` has room for the ones beside the columns of the left factors.
+    let products = args
+        .lefts
+        .iter()
+        .flatten()
+        .filter(|left| !left.base.is_null());
+    let columns = products.map(|left| left.m).sum();
+    assert!(
+        each >= outer_scratch_len(columns, Threads::SINGLE),
+        "scratch of the outer product"
+    );
+    // Few columns: deal out the rows of the result instead.
+    let by_panels = panels >= parts;
+    let shared = Shared((args, scratch.as_mut_ptr()));
+    parallel::run(parts, &|part| {
+        let (args, scratch) = shared.inner();
+        let whole = (0, 1);
+        let (columns, rows) = if by_panels {
+            ((part, parts), whole)
+        } else {
+            (whole, (part, parts))
+        };
+        let panels = panels * columns.0 / columns.1..panels * (columns.0 + 1) / columns.1;
+        // SAFETY: part < threads, and `scratch` holds `each` elements for every thread.
+        let scratch = unsafe { scratch.add(part * each) };
+        E::outer(level, args, panels, rows, scratch);
+    });
+}
+
+#[inline(always)]
+pub(crate) fn outer_body<S: Simd>(
+    s: S,
+    args: &Outer<S::Elem>,
+    panels: Range<usize>,
+    (part, parts): (usize, usize),
+    scratch: *mut S::Elem,
+) {
+    let width = 4 * S::LANES;
+    let total = args.reduce.rows();
+    let mut k0 = 0;
+    while k0 < total {
+        let kc = KC.min(total - k0);
+        // SAFETY: `run` checked the scratch: right block, then the left blocks; shapes are the caller's.
+        unsafe {
+            let right = scratch.add(scratch.align_offset(64));
+            let lefts = right.add(KC * width);
+            let mut place = lefts;
+            for left in args.lefts.iter().flatten() {
+                let columns = parallel::share(left.m, part, parts);
+                pack_left::<S>(args.reduce, left, columns.clone(), k0, kc, place);
+                place = place.add(kc * columns.len());
+            }
+            for panel in panels.clone() {
+                let column = panel * width;
+                let valid = width.min(args.n - column);
+                pack_right::<S>(s, args, column, valid, k0, kc, right);
+                let mut place = lefts.cast_const();
+                for left in args.lefts.iter().flatten() {
+                    let columns = parallel::share(left.m, part, parts);
+                    tiles(s, left, columns.clone(), (column, valid), kc, place, right);
+                    place = place.add(kc * columns.len());
+                }
+            }
+        }
+        k0 += kc;
+    }
+}
+
+/// The most columns of the left that a register tile takes.
+const fn most<S: Simd>() -> usize {
+    S::ACCUMULATORS / 4
+}
+
+/// Columns dealt evenly to tiles of at most [`most`]; tile i of n.
+#[inline(always)]
+fn tile_columns(columns: &Range<usize>, tile: usize, tiles: usize) -> Range<usize> {
+    let share = parallel::share(columns.len(), tile, tiles);
+    columns.start + share.start..columns.start + share.end
+}
+
+/// Packs `[kc, columns]` tile by tile: element (k, column c of the tile) at `k · tile width + c`.
+#[inline(always)]
+unsafe fn pack_left<S: Simd>(
+    reduce: Reduce,
+    left: &Left<S::Elem>,
+    columns: Range<usize>,
+    k0: usize,
+    kc: usize,
+    mut to: *mut S::Elem,
+) {
+    let tiles = columns.len().div_ceil(most::<S>());
+    for tile in 0..tiles {
+        let here = tile_columns(&columns, tile, tiles);
+        for k in 0..kc {
+            // SAFETY: the row is one of T·B, the columns are of the left; `to` has kc · columns elements.
+            unsafe {
+                if left.base.is_null() {
+                    let lost = planted(Bug::BiasMissesARow) && k0 + k == 0;
+                    to.write(if lost { S::Elem::ZERO } else { S::Elem::ONE });
+                } else {
+                    let from = left
+                        .base
+                        .add(reduce.row(k0 + k) * left.row_stride + here.start);
+                    for c in 0..here.len() {
+                        to.add(c).write(*from.add(c));
+                    }
+                }
+                to = to.add(here.len());
+            }
+        }
+    }
+}
+
+/// Packs `[kc, width]` of the right factor, zero beyond its last column.
+#[inline(always)]
+unsafe fn pack_right<S: Simd>(
+    s: S,
+    args: &Outer<S::Elem>,
+    column: usize,
+    valid: usize,
+    k0: usize,
+    kc: usize,
+    to: *mut S::Elem,
+) {
+    for k in 0..kc {
+        for v in 0..4 {
+            let lane = v * S::LANES;
+            // SAFETY: `valid` columns exist from `column` on in each of the T·B rows.
+            unsafe {
+                let row = args
+                    .right
+                    .add(args.reduce.row(k0 + k) * args.right_stride + column);
+                let vector = if lane >= valid {
+                    s.splat(S::Elem::ZERO)
+                } else {
+                    tile::load(s, row.add(lane), valid - lane)
+                };
+                s.store(to.add(k * 4 * S::LANES + lane), vector);
+            }
+        }
+    }
+}
+
+/// All tiles of one left factor against one packed right block.
+#[inline(always)]
+unsafe fn tiles<S: Simd>(
+    s: S,
+    left: &Left<S::Elem>,
+    columns: Range<usize>,
+    (column, valid): (usize, usize),
+    kc: usize,
+    mut packed: *const S::Elem,
+    right: *const S::Elem,
+) {
+    let count = columns.len().div_ceil(most::<S>());
+    for tile in 0..count {
+        let here = tile_columns(&columns, tile, count);
+        // SAFETY: out has the tile's rows, `packed` its kc · columns elements, `right` kc rows.
+        unsafe {
+            let out = left.out.add(here.start * left.out_stride + column);
+            with_rows!(here.len(), most::<S>(), MR => {
+                outer_tile::<S, MR>(s, (out, left.out_stride, valid), kc, packed, right)
+            });
+            packed = packed.add(kc * here.len());
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn outer_tile<S: Simd, const MR: usize>(
+    s: S,
+    (out, out_stride, valid): (*mut S::Elem, usize, usize),
+    kc: usize,
+    packed: *const S::Elem,
+    right: *const S::Elem,
+) {
+    let mut acc = [[s.splat(S::Elem::ZERO); 4]; MR];
+    // SAFETY: the caller vouches for out, packed and right.
+    unsafe {
+        for r in 0..MR {
+            for v in 0..4 {
+                let lane = v * S::LANES;
+                if lane < valid {
+                    acc[r][v] = tile::load(s, out.add(r * out_stride + lane), valid - lane);
+                }
+            }
+        }
+        accumulate::<S, MR, 4>(s, &mut acc, |r, k| packed.add(k * MR + r), right, kc, 0);
+        for r in 0..MR {
+            for v in 0..4 {
+                let lane = v * S::LANES;
+                if lane < valid {
+                    tile::store(s, out.add(r * out_stride + lane), acc[r][v], valid - lane);
+                }
+            }
+        }
+    }
+}
+
+/// Row sums by token: `out[ids[row]] += right[row]`, in the order of the weight gradients.
+///
+/// # Safety
+/// `right` holds T·B rows of `n`, `ids` as many tokens, each a row of `out`; out exclusively.
+pub(crate) unsafe fn scatter_rows<E: Element>(
+    level: Level,
+    args: Outer<E>,
+    ids: *const u32,
+    out: *mut E,
+    threads: Threads,
+) {
+    let vectors = args.n.div_ceil(dispatch::lanes::<E>(level));
+    let parts = threads.worth(args.reduce.rows() * args.n).min(vectors);
+    let shared = Shared((args, ids, out));
+    parallel::run(parts, &|part| {
+        let (args, ids, out) = shared.inner();
+        E::scatter(
+            level,
+            args,
+            *ids,
+            *out,
+            parallel::share(vectors, part, parts),
+        );
+    });
+}
+
+#[inline(always)]
+pub(crate) fn scatter_body<S: Simd>(
+    s: S,
+    args: &Outer<S::Elem>,
+    ids: *const u32,
+    out: *mut S::Elem,
+    vectors: Range<usize>,
+) {
+    for k in 0..args.reduce.rows() {
+        let row = args.reduce.row(k);
+        for v in vectors.clone() {
+            let column = v * S::LANES;
+            let valid = args.n - column;
+            // SAFETY: the row is one of T·B, its token a row of out; vector v starts before column n.
+            unsafe {
+                let from = args.right.add(row * args.right_stride + column);
+                let token = if planted(Bug::TokenOfTheNextRow) {
+                    (row + 1) % args.reduce.rows()
+                } else {
+                    row
+                };
+                let to = out.add(*ids.add(token) as usize * args.n + column);
+                let sum = s.add(tile::load(s, to, valid), tile::load(s, from, valid));
+                tile::store(s, to, sum, valid);
+            }
+        }
+    }
+}

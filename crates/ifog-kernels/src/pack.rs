@@ -1,0 +1,145 @@
+//! Weights in the order in which the tiles read them.
+//!
+//! A panel holds, for every k, the vectors of one register tile side by side. For an LSTM a tile is
+//! the four gates of `LANES` hidden units (hence the name of the whole):
+//!
+//! ```text
+//! panel p   k = 0   i i i i │ f f f f │ o o o o │ g g g g      units p·L .. p·L + L
+//!           k = 1   i i i i │ f f f f │ o o o o │ g g g g
+//!           …
+//! ```
+//!
+//! In general a panel is `gates × blocks` vectors, a block being `LANES` units: LSTM 4×1, GRU
+//! reset-after 3×1, the z and r of GRU reset-before 2×2, everything else 1×4. The last panel may have fewer
+//! blocks; units beyond the last are zero, so no tile has a masked product.
+//!
+//! A panel of K = 512 f32 rows at AVX-512 is 128 KiB: it lives in L2 while the row tiles sweep over it.
+
+use core::ops::Range;
+
+use crate::buffer::AlignedVec;
+use crate::element::Element;
+
+/// Which vectors stand in a panel, and how many panels there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) lanes: usize,
+    /// Vectors of one unit block, side by side.
+    pub(crate) gates: usize,
+    /// Unit blocks of a full panel.
+    pub(crate) blocks: usize,
+    pub(crate) units: usize,
+}
+
+/// A matrix `[k, gates · units]` packed into panels.
+#[derive(Clone, Debug)]
+pub struct Packed<E> {
+    pub(crate) layout: Layout,
+    pub(crate) k: usize,
+    data: AlignedVec<E>,
+}
+
+/// Where element (k, gate, unit) stands in the matrix to pack: `data[k·k_stride + gate·gate_stride + unit·unit_stride]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a, E> {
+    pub(crate) data: &'a [E],
+    pub(crate) k_stride: usize,
+    pub(crate) gate_stride: usize,
+    pub(crate) unit_stride: usize,
+}
+
+impl Layout {
+    /// A plain matrix: four vectors of columns a panel.
+    pub(crate) fn plain(lanes: usize, columns: usize) -> Self {
+        Self {
+            lanes,
+            gates: 1,
+            blocks: 4,
+            units: columns,
+        }
+    }
+
+    fn unit_blocks(&self) -> usize {
+        self.units.div_ceil(self.lanes)
+    }
+
+    pub(crate) fn panels(&self) -> usize {
+        self.unit_blocks().div_ceil(self.blocks)
+    }
+
+    /// Unit blocks of panel p.
+    pub(crate) fn blocks_of(&self, panel: usize) -> usize {
+        self.blocks.min(self.unit_blocks() - panel * self.blocks)
+    }
+
+    /// Elements that k rows take.
+    fn len(&self, k: usize) -> usize {
+        self.unit_blocks() * self.gates * self.lanes * k
+    }
+
+    /// The panels of part `index` of `of`.
+    pub(crate) fn share(&self, index: usize, of: usize) -> Range<usize> {
+        let panels = self.panels();
+        panels * index / of..panels * (index + 1) / of
+    }
+}
+
+impl<E: Element> Packed<E> {
+    pub(crate) fn zeros(layout: Layout, k: usize) -> Self {
+        Self {
+            layout,
+            k,
+            data: AlignedVec::zeros(layout.len(k)),
+        }
+    }
+
+    /// The panel's rows: element (k, vector v, lane l) at `k·vectors·lanes + v·lanes + l`.
+    pub(crate) fn panel(&self, panel: usize) -> *const E {
+        let full = self.layout.gates * self.layout.blocks * self.layout.lanes;
+        self.data[panel * self.k * full..].as_ptr()
+    }
+
+    /// Writes all panels anew from `source`; allocates nothing.
+    pub(crate) fn fill(&mut self, source: Source<'_, E>) {
+        let Layout {
+            lanes,
+            gates,
+            blocks,
+            units,
+        } = self.layout;
+        let k = self.k;
+        let mut rest = &mut self.data[..];
+        for panel in 0..self.layout.panels() {
+            let here = self.layout.blocks_of(panel);
+            let width = gates * here * lanes;
+            let (rows, tail) = rest.split_at_mut(k * width);
+            rest = tail;
+            for gate in 0..gates {
+                for block in 0..here {
+                    let first = (panel * blocks + block) * lanes;
+                    let valid = lanes.min(units - first);
+                    let column = (gate * here + block) * lanes;
+                    let from = gate * source.gate_stride + first * source.unit_stride;
+                    if source.unit_stride == 1 {
+                        for (kk, row) in rows.chunks_exact_mut(width).enumerate() {
+                            let from = &source.data[from + kk * source.k_stride..][..valid];
+                            row[column..][..valid].copy_from_slice(from);
+                        }
+                    } else {
+                        for lane in 0..valid {
+                            let from = &source.data[from + lane * source.unit_stride..];
+                            let to = rows[column + lane..].iter_mut().step_by(width);
+                            let from = from.iter().step_by(source.k_stride);
+                            to.zip(from).for_each(|(to, from)| *to = *from);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.data.len() * size_of::<E>()
+    }
+}

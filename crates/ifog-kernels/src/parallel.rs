@@ -1,0 +1,79 @@
+//! Threads. The only file that names rayon.
+//!
+//! Work is cut into parts that write disjoint memory, and each output element is computed whole by one
+//! part: so the number of threads cannot change a bit.
+
+use core::ops::Range;
+
+/// How many parts a call may be cut into.
+///
+/// With the feature `rayon` the parts run in the pool of the calling thread; without it they run one
+/// after the other. Results do not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threads(usize);
+
+impl Threads {
+    /// Everything on the calling thread.
+    pub const SINGLE: Self = Self(1);
+
+    /// As many as the current rayon pool has; one without the feature `rayon`.
+    pub fn current() -> Self {
+        #[cfg(feature = "rayon")]
+        return Self(rayon::current_num_threads());
+        #[cfg(not(feature = "rayon"))]
+        Self::SINGLE
+    }
+
+    /// At least 1.
+    pub fn count(self) -> usize {
+        self.0
+    }
+
+    /// One thread for work that is over before a second one has woken up.
+    pub(crate) fn worth(self, flops: usize) -> usize {
+        if flops < SMALL_FLOPS { 1 } else { self.0 }
+    }
+}
+
+/// About 20 µs of one core; waking a sleeping worker takes 5 to 10.
+const SMALL_FLOPS: usize = 2_000_000;
+
+/// Calls `f(part)` for each part, at the same time where there are threads.
+pub(crate) fn run(parts: usize, f: &(dyn Fn(usize) + Sync)) {
+    halves(0..parts, f);
+}
+
+fn halves(parts: Range<usize>, f: &(dyn Fn(usize) + Sync)) {
+    if parts.len() < 2 {
+        return parts.for_each(f);
+    }
+    #[cfg(feature = "rayon")]
+    {
+        let middle = parts.start + parts.len() / 2;
+        rayon::join(
+            || halves(parts.start..middle, f),
+            || halves(middle..parts.end, f),
+        );
+    }
+    #[cfg(not(feature = "rayon"))]
+    parts.for_each(f);
+}
+
+/// Part `index` of `of` equal parts of 0..n.
+pub(crate) fn share(n: usize, index: usize, of: usize) -> Range<usize> {
+    n * index / of..n * (index + 1) / of
+}
+
+/// Arguments with raw pointers, shared between the parts of one call.
+pub(crate) struct Shared<T>(pub(crate) T);
+
+// SAFETY: whoever shares pointers this way hands every part its own rows or columns to write, and
+// borrows the memory behind them for as long as the call lasts.
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    /// Through a method, so that a closure captures the wrapper and not the pointers in it.
+    pub(crate) fn inner(&self) -> &T {
+        &self.0
+    }
+}

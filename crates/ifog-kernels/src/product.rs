@@ -1,0 +1,218 @@
+//! Products with a packed matrix: out = start + X P.
+
+use core::ops::Range;
+
+use crate::dispatch;
+use crate::element::Element;
+use crate::level::Level;
+use crate::matrix::{MatMut, MatRef, ShapeError};
+use crate::pack::{Layout, Packed, Source};
+use crate::parallel::{self, Shared, Threads};
+use crate::simd::Simd;
+use crate::tile::{self, Lhs, Rows, TileOp, sweep_blocks};
+
+/// A matrix `[K, N]` packed for one level, to be multiplied from the left many times.
+///
+/// out\[r\]\[n\] starts at the bias (or 0) and adds x\[r\]\[k\]·m\[k\]\[n\] for k = 0, 1, … by fused
+/// multiply-add: the bits depend neither on the level, nor on the other rows, nor on the threads.
+#[derive(Clone, Debug)]
+pub struct PackedMatrix<E> {
+    pub(crate) level: Level,
+    pub(crate) packed: Packed<E>,
+}
+
+impl<E: Element> PackedMatrix<E> {
+    /// Room for a matrix `[k, n]`, filled with zeros.
+    ///
+    /// # Errors
+    /// A dimension is zero or the product does not fit in memory.
+    pub fn new(level: Level, k: usize, n: usize) -> Result<Self, ShapeError> {
+        if k == 0 || n == 0 {
+            return Err(ShapeError::Zero("a matrix dimension"));
+        }
+        let lanes = dispatch::lanes::<E>(level);
+        let bytes = n
+            .checked_add(lanes)
+            .and_then(|n| n.checked_mul(k)?.checked_mul(size_of::<E>()));
+        if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+            return Err(ShapeError::TooLarge("matrix"));
+        }
+        Ok(Self {
+            level,
+            packed: Packed::zeros(Layout::plain(lanes, n), k),
+        })
+    }
+
+    /// Packs `matrix`, `[K, N]`. Allocates nothing.
+    ///
+    /// # Panics
+    /// The shape is another one.
+    pub fn pack(&mut self, matrix: MatRef<'_, E>) {
+        assert_eq!(
+            (matrix.rows, matrix.cols),
+            self.shape(),
+            "shape of the matrix to pack"
+        );
+        self.packed.fill(Source {
+            data: matrix.data,
+            k_stride: matrix.row_stride,
+            gate_stride: 0,
+            unit_stride: 1,
+        });
+    }
+
+    /// Packs the transpose of `matrix`, which is `[N, K]`. Allocates nothing.
+    ///
+    /// # Panics
+    /// The shape is another one.
+    pub fn pack_transposed(&mut self, matrix: MatRef<'_, E>) {
+        assert_eq!(
+            (matrix.cols, matrix.rows),
+            self.shape(),
+            "shape of the matrix to pack"
+        );
+        self.packed.fill(Source {
+            data: matrix.data,
+            k_stride: 1,
+            gate_stride: 0,
+            unit_stride: matrix.row_stride,
+        });
+    }
+
+    /// (K, N).
+    pub fn shape(&self) -> (usize, usize) {
+        (self.packed.k, self.packed.layout.units)
+    }
+
+    /// `out = bias + x · matrix`: x `[R, K]`, bias `[N]` (none: 0), out `[R, N]`.
+    ///
+    /// # Panics
+    /// The shapes do not fit.
+    pub fn multiply(
+        &self,
+        x: MatRef<'_, E>,
+        bias: Option<&[E]>,
+        out: MatMut<'_, E>,
+        threads: Threads,
+    ) {
+        let (k, n) = self.shape();
+        assert_eq!(
+            (x.cols, out.rows, out.cols),
+            (k, x.rows, n),
+            "shapes of x and out"
+        );
+        assert!(
+            bias.is_none_or(|bias| bias.len() == n),
+            "the bias has {n} columns"
+        );
+        let args = Product {
+            lhs: Lhs::new(Rows::flat(x.data.as_ptr(), x.row_stride), k),
+            out: Rows::flat(out.data.as_mut_ptr(), out.row_stride),
+            bias: bias.map_or(core::ptr::null(), <[E]>::as_ptr),
+        };
+        // SAFETY: the shapes were checked; x and out are borrowed for the call, out exclusively.
+        unsafe {
+            multiply_rows(
+                self.level,
+                &self.packed,
+                args,
+                x.rows,
+                threads.worth(2 * x.rows * k * n),
+            )
+        };
+    }
+}
+
+/// The pointers of one product.
+#[derive(Clone, Copy)]
+pub struct Product<E> {
+    pub(crate) lhs: Lhs<E>,
+    pub(crate) out: Rows<*mut E>,
+    /// `[N]`, or null for zero.
+    pub(crate) bias: *const E,
+}
+
+/// Runs `args` over rows 0..`rows`, cut into `parts`.
+///
+/// # Safety
+/// The pointers of `args` are valid for `rows` rows of `packed`'s shape, `out` exclusively.
+pub(crate) unsafe fn multiply_rows<E: Element>(
+    level: Level,
+    packed: &Packed<E>,
+    args: Product<E>,
+    rows: usize,
+    parts: usize,
+) {
+    let shared = Shared(args);
+    // Few rows: deal out the columns instead.
+    let by_rows = rows >= parts * tile::MAX_ROWS;
+    let panels = packed.layout.panels();
+    let parts = if by_rows { parts } else { parts.min(panels) };
+    parallel::run(parts, &|part| {
+        let (rows, panels) = if by_rows {
+            (parallel::share(rows, part, parts), 0..panels)
+        } else {
+            (0..rows, parallel::share(panels, part, parts))
+        };
+        E::product(level, packed, shared.inner(), rows, panels);
+    });
+}
+
+#[inline(always)]
+pub(crate) fn product_body<S: Simd>(
+    s: S,
+    packed: &Packed<S::Elem>,
+    args: &Product<S::Elem>,
+    rows: Range<usize>,
+    panels: Range<usize>,
+) {
+    let op = ProductOp {
+        out: args.out,
+        bias: args.bias,
+        columns: packed.layout.units,
+    };
+    // SAFETY: `multiply_rows` was given valid pointers, and hands each part its own rows or panels.
+    unsafe { sweep_blocks(s, &op, &args.lhs, packed, panels, rows) };
+}
+
+/// Bias in front, a plain store behind.
+struct ProductOp<E> {
+    out: Rows<*mut E>,
+    bias: *const E,
+    columns: usize,
+}
+
+impl<S: Simd, const NV: usize> TileOp<S, NV> for ProductOp<S::Elem> {
+    // Measured on Zen 4: 97 to 111 GFLOP/s for products with many rows.
+    const PREFETCH: usize = 8;
+
+    #[inline(always)]
+    unsafe fn start(&self, s: S, _row: usize, panel: usize) -> [S::V; NV] {
+        let mut acc = [s.splat(S::Elem::ZERO); NV];
+        if self.bias.is_null() {
+            return acc;
+        }
+        for v in 0..NV {
+            let column = (panel * 4 + v) * S::LANES;
+            // SAFETY: the bias has `columns` elements, and vector v starts before the last.
+            acc[v] = unsafe { tile::load(s, self.bias.add(column), self.columns - column) };
+        }
+        acc
+    }
+
+    #[inline(always)]
+    unsafe fn finish(&self, s: S, row: usize, panel: usize, acc: [S::V; NV]) {
+        for v in 0..NV {
+            let column = (panel * 4 + v) * S::LANES;
+            // SAFETY: the row has `columns` elements, and vector v starts before the last.
+            unsafe {
+                tile::store(
+                    s,
+                    self.out.at(row).add(column),
+                    acc[v],
+                    self.columns - column,
+                )
+            };
+        }
+    }
+}

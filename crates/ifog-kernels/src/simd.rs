@@ -1,0 +1,82 @@
+//! The vector vocabulary that every kernel is written in, in the words of `std::simd`.
+//!
+//! A kernel is generic over [`Simd`], stands once, is `#[inline(always)]`, and is entered through a
+//! concrete function per level that enables the level's features (see `dispatch.rs`). A value of an
+//! implementing type is the proof that the machine has the level: only `dispatch.rs` makes one, and
+//! only from a [`Level`](crate::Level), which cannot be had for a level that is absent. That is what
+//! the `// SAFETY:` comments of this module lean on.
+//!
+//! Every operation has the same result on every level but [`Simd::mul_add`], which is fused on all
+//! of them except portable on a target without FMA.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+pub(crate) mod portable;
+
+use crate::element::Element;
+
+/// A level's vectors of one element type.
+///
+/// No method carries `#[target_feature]`; each is inlined into an entry that does.
+pub trait Simd: Copy + Send + Sync {
+    /// What a lane holds.
+    type Elem: Element;
+    /// `LANES` elements.
+    type V: Copy;
+    /// Elements in a vector.
+    const LANES: usize;
+    /// Vector accumulators that a register tile may hold, leaving room for a panel row and the
+    /// broadcast left value: 24 of 32 registers, 12 of 16.
+    const ACCUMULATORS: usize;
+
+    /// The token. Its existence asserts that the level's instructions can run.
+    ///
+    /// # Safety
+    /// The running CPU has the level's features.
+    unsafe fn assume_supported() -> Self;
+
+    fn splat(self, x: Self::Elem) -> Self::V;
+
+    /// # Safety
+    /// `p` is valid for reading `LANES` elements; no alignment is needed.
+    unsafe fn load(self, p: *const Self::Elem) -> Self::V;
+
+    /// # Safety
+    /// `p` is valid for writing `LANES` elements; no alignment is needed.
+    unsafe fn store(self, p: *mut Self::Elem, v: Self::V);
+
+    /// The first `n < LANES` lanes from memory, the rest zero.
+    ///
+    /// # Safety
+    /// `p` is valid for reading `n` elements.
+    unsafe fn load_first(self, p: *const Self::Elem, n: usize) -> Self::V;
+
+    /// The first `n < LANES` lanes to memory; nothing else is written.
+    ///
+    /// # Safety
+    /// `p` is valid for writing `n` elements.
+    unsafe fn store_first(self, p: *mut Self::Elem, v: Self::V, n: usize);
+
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// IEEE division.
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a·b + c, rounded once.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// a < b ? a : b, so that a NaN in `b` stays.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a > b ? a : b, so that a NaN in `b` stays.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    fn abs(self, a: Self::V) -> Self::V;
+    /// The magnitude of `a` with the sign of `sign`.
+    fn copysign(self, a: Self::V, sign: Self::V) -> Self::V;
+    /// a < b ? x : y, lane by lane; false for NaN.
+    fn select_lt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// 2ⁿ for integral n with a normal result; any bits otherwise.
+    fn pow2(self, n: Self::V) -> Self::V;
+    /// A hint that the cache line at `p` is wanted soon; never faults.
+    fn prefetch(self, p: *const Self::Elem);
+}

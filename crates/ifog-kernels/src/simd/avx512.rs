@@ -1,0 +1,134 @@
+//! AVX-512 (F and DQ): 16 lanes of f32, 8 of f64, 32 registers, masked tails.
+
+use core::arch::x86_64::*;
+
+use super::Simd;
+use crate::element::sealed::Vectors;
+
+/// AVX-512, f32.
+#[derive(Clone, Copy)]
+pub struct Avx512F32(());
+
+/// AVX-512, f64.
+#[derive(Clone, Copy)]
+pub struct Avx512F64(());
+
+/// One intrinsic.
+macro_rules! op {
+    ($e:expr) => {{
+        // SAFETY: `self` exists, so the CPU has AVX-512 F and DQ; memory operands are vouched for by
+        // the caller of the method.
+        #[allow(clippy::macro_metavars_in_unsafe, reason = "one reason for every intrinsic here")]
+        unsafe {
+            $e
+        }
+    }};
+}
+
+macro_rules! avx512 {
+    ($token:ident, $t:ty, $v:ty, $lanes:expr, $mask:ty, $mantissa:expr,
+     $set1:ident $load:ident $store:ident $maskload:ident $maskstore:ident
+     $add:ident $sub:ident $mul:ident $div:ident $fmadd:ident $min:ident $max:ident
+     $and:ident $andnot:ident $or:ident $cmp:ident $blend:ident
+     $slli:ident $addi:ident $to_int:ident $from_int:ident) => {
+        impl Simd for $token {
+            type Elem = $t;
+            type V = $v;
+            const LANES: usize = $lanes;
+            const ACCUMULATORS: usize = 24;
+
+            #[inline(always)]
+            unsafe fn assume_supported() -> Self {
+                Self(())
+            }
+            #[inline(always)]
+            fn splat(self, x: $t) -> $v {
+                op!($set1(x))
+            }
+            #[inline(always)]
+            unsafe fn load(self, p: *const $t) -> $v {
+                op!($load(p))
+            }
+            #[inline(always)]
+            unsafe fn store(self, p: *mut $t, v: $v) {
+                op!($store(p, v))
+            }
+            #[inline(always)]
+            unsafe fn load_first(self, p: *const $t, n: usize) -> $v {
+                let mask = ((1u32 << n.min($lanes)) - 1) as $mask;
+                op!($maskload(mask, p))
+            }
+            #[inline(always)]
+            unsafe fn store_first(self, p: *mut $t, v: $v, n: usize) {
+                let mask = ((1u32 << n.min($lanes)) - 1) as $mask;
+                op!($maskstore(p, mask, v))
+            }
+            #[inline(always)]
+            fn add(self, a: $v, b: $v) -> $v {
+                op!($add(a, b))
+            }
+            #[inline(always)]
+            fn sub(self, a: $v, b: $v) -> $v {
+                op!($sub(a, b))
+            }
+            #[inline(always)]
+            fn mul(self, a: $v, b: $v) -> $v {
+                op!($mul(a, b))
+            }
+            #[inline(always)]
+            fn div(self, a: $v, b: $v) -> $v {
+                op!($div(a, b))
+            }
+            #[inline(always)]
+            fn mul_add(self, a: $v, b: $v, c: $v) -> $v {
+                op!($fmadd(a, b, c))
+            }
+            #[inline(always)]
+            fn min(self, a: $v, b: $v) -> $v {
+                op!($min(a, b))
+            }
+            #[inline(always)]
+            fn max(self, a: $v, b: $v) -> $v {
+                op!($max(a, b))
+            }
+            #[inline(always)]
+            fn abs(self, a: $v) -> $v {
+                op!($andnot($set1(-0.0), a))
+            }
+            #[inline(always)]
+            fn copysign(self, a: $v, sign: $v) -> $v {
+                op!({
+                    let mask = $set1(-0.0);
+                    $or($andnot(mask, a), $and(mask, sign))
+                })
+            }
+            #[inline(always)]
+            fn select_lt(self, a: $v, b: $v, x: $v, y: $v) -> $v {
+                op!($blend($cmp::<_CMP_LT_OQ>(a, b), y, x))
+            }
+            #[inline(always)]
+            fn pow2(self, n: $v) -> $v {
+                op!({
+                    let magic = $set1(<$t as Vectors>::GATES.magic);
+                    let low = $slli::<$mantissa>($to_int($add(n, magic)));
+                    $from_int($addi(low, $to_int($set1(1.0))))
+                })
+            }
+            #[inline(always)]
+            fn prefetch(self, p: *const $t) {
+                op!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
+            }
+        }
+    };
+}
+
+avx512!(Avx512F32, f32, __m512, 16, __mmask16, 23,
+    _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_maskz_loadu_ps _mm512_mask_storeu_ps
+    _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_fmadd_ps _mm512_min_ps _mm512_max_ps
+    _mm512_and_ps _mm512_andnot_ps _mm512_or_ps _mm512_cmp_ps_mask _mm512_mask_blend_ps
+    _mm512_slli_epi32 _mm512_add_epi32 _mm512_castps_si512 _mm512_castsi512_ps);
+avx512!(Avx512F64, f64, __m512d, 8, __mmask8, 52,
+    _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_maskz_loadu_pd _mm512_mask_storeu_pd
+    _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd _mm512_fmadd_pd _mm512_min_pd _mm512_max_pd
+    _mm512_and_pd _mm512_andnot_pd _mm512_or_pd _mm512_cmp_pd_mask _mm512_mask_blend_pd
+    _mm512_slli_epi64 _mm512_add_epi64 _mm512_castpd_si512 _mm512_castsi512_pd);

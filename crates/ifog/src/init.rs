@@ -1,0 +1,146 @@
+//! Initial parameters.
+
+use ifog_kernels::Cell;
+use serde::{Deserialize, Serialize};
+
+use crate::parameters::Layout;
+use crate::rng::{Rng, Stream};
+
+/// How weights start. Biases start at 0, but for the forget gate's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Init {
+    /// Uniform in ±1/√H, as PyTorch's recurrent layers.
+    #[default]
+    Uniform,
+    /// Uniform in ±0.08, as char-rnn and Sutskever, Vinyals & Le 2014.
+    CharRnn,
+    /// Recurrent weights orthogonal gate by gate (Saxe, McClelland & Ganguli 2014), the rest as `Uniform`.
+    Orthogonal,
+}
+
+/// Fills a flat buffer for `layout`.
+///
+/// An LSTM's forget gate gets the bias `forget_bias`: 1 keeps the cell state flowing from the start (Gers et
+/// al. 2000; Jozefowicz et al. 2015).
+pub fn initial_parameters(layout: &Layout, init: Init, forget_bias: f32, seed: u64) -> Vec<f32> {
+    let mut rng = Rng::new(seed, Stream::Init);
+    let hidden = layout.config().hidden;
+    let limit = match init {
+        Init::CharRnn => 0.08,
+        Init::Uniform | Init::Orthogonal => (1.0 / (hidden as f64).sqrt()) as f32,
+    };
+    let mut params = vec![0.0f32; layout.len()];
+    let mut uniform = |values: &mut [f32]| {
+        values
+            .iter_mut()
+            .for_each(|value| *value = rng.uniform_f32(-limit, limit));
+    };
+    uniform(&mut params[layout.embedding()]);
+    for (layer, shape) in layout.shapes().iter().enumerate() {
+        let range = layout.layer(layer);
+        let weights = range.end - shape.bias_len();
+        uniform(&mut params[range.start..weights]);
+        if shape.cell() == Cell::Lstm {
+            params[weights + hidden..weights + 2 * hidden].fill(forget_bias);
+        }
+    }
+    uniform(&mut params[layout.decoder_weight()]);
+    if init == Init::Orthogonal {
+        for (layer, shape) in layout.shapes().iter().enumerate() {
+            let columns = shape.columns();
+            let start = layout.layer(layer).start + shape.input() * columns;
+            let u = &mut params[start..start + hidden * columns];
+            for gate in 0..shape.cell().gates() {
+                let q = orthogonal(hidden, &mut rng);
+                for (row, q) in u.chunks_exact_mut(columns).zip(q.chunks_exact(hidden)) {
+                    for (to, q) in row[gate * hidden..][..hidden].iter_mut().zip(q) {
+                        *to = *q as f32;
+                    }
+                }
+            }
+        }
+    }
+    params
+}
+
+/// A random orthogonal matrix `[n, n]`: the rows of a normal matrix, orthonormalised (modified Gram-Schmidt, twice
+/// is enough: Giraud et al. 2005).
+fn orthogonal(n: usize, rng: &mut Rng) -> Vec<f64> {
+    let mut q: Vec<f64> = (0..n * n).map(|_| rng.normal()).collect();
+    for i in 0..n {
+        let (done, rest) = q.split_at_mut(i * n);
+        let row = &mut rest[..n];
+        for _ in 0..2 {
+            for other in done.chunks_exact(n) {
+                let dot: f64 = row.iter().zip(other).map(|(a, b)| a * b).sum();
+                row.iter_mut().zip(other).for_each(|(a, b)| *a -= dot * b);
+            }
+        }
+        let norm = row.iter().map(|a| a * a).sum::<f64>().sqrt();
+        row.iter_mut().for_each(|a| *a /= norm);
+    }
+    q
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use super::*;
+    use crate::config::{InputConfig, NetworkConfig};
+
+    fn layout(cell: Cell) -> Layout {
+        let input = InputConfig::Embedding {
+            vocabulary: 7,
+            width: 3,
+        };
+        Layout::new(NetworkConfig {
+            cell,
+            input,
+            hidden: 16,
+            layers: 2,
+            outputs: 7,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn limits_biases_and_seed() {
+        let layout = layout(Cell::Lstm);
+        let params = initial_parameters(&layout, Init::Uniform, 1.0, 3);
+        for (name, range) in layout.tensors() {
+            let values = &params[range];
+            if name.starts_with("b_") {
+                assert!(values[16..32].iter().all(|b| *b == 1.0));
+                assert!(values[..16].iter().chain(&values[32..]).all(|b| *b == 0.0));
+            } else if name != "decoder_b" {
+                assert!(values.iter().all(|w| w.abs() <= 0.25), "{name}");
+                assert!(values.iter().any(|w| w.abs() > 0.125), "{name}");
+            }
+        }
+        assert_eq!(params, initial_parameters(&layout, Init::Uniform, 1.0, 3));
+        assert_ne!(params, initial_parameters(&layout, Init::Uniform, 1.0, 4));
+    }
+
+    #[test]
+    fn recurrent_gates_are_orthogonal() {
+        let layout = layout(Cell::Gru);
+        let params = initial_parameters(&layout, Init::Orthogonal, 1.0, 0);
+        let (_, u) = layout
+            .tensors()
+            .into_iter()
+            .find(|(name, _)| name == "u_l1")
+            .unwrap();
+        let u = &params[u];
+        for gate in 0..3 {
+            let row = |r: usize| &u[r * 48 + gate * 16..][..16];
+            for i in 0..16 {
+                for j in 0..16 {
+                    let dot: f32 = row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum();
+                    // Entries are rounded to f32: 16 products of errors below 2⁻²⁵.
+                    assert!((dot - f32::from(u8::from(i == j))).abs() < 1e-6);
+                }
+            }
+        }
+    }
+}
