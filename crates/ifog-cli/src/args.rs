@@ -99,7 +99,7 @@ pub(crate) struct Model {
     pub(crate) init: InitName,
     /// Initial bias of an LSTM's forget gate.
     #[arg(long, default_value_t = 1.0, value_parser = finite, value_name = "X", allow_negative_numbers = true)]
-    pub(crate) forget_bias: f64,
+    pub(crate) forget_bias: f32,
     /// What a symbol is; auto takes characters if the text is UTF-8.
     #[arg(long, default_value = "auto")]
     pub(crate) vocab: VocabName,
@@ -134,9 +134,9 @@ pub(crate) struct Descent {
     /// Largest Euclidean norm of the whole gradient; 0 is no limit.
     #[arg(long, default_value_t = 5.0, value_parser = not_negative, value_name = "X")]
     pub(crate) clip_norm: f64,
-    /// Largest absolute value of a gradient component; 0 is no limit.
-    #[arg(long, default_value_t = 0.0, value_parser = not_negative, value_name = "X")]
-    pub(crate) clip_value: f64,
+    /// Clip each component of the gradient to this absolute value, instead of the norm.
+    #[arg(long, value_parser = positive, conflicts_with = "clip_norm", value_name = "X")]
+    pub(crate) clip_value: Option<f64>,
     /// Decoupled weight decay of Adam (AdamW).
     #[arg(long, default_value_t = 0.0, value_parser = not_negative, value_name = "X")]
     pub(crate) weight_decay: f64,
@@ -305,8 +305,11 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
-fn finite(text: &str) -> Result<f64, String> {
-    number(text, "give a finite number", |_| true)
+fn finite(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(x) if x.is_finite() => Ok(x),
+        _ => Err("give a finite number".into()),
+    }
 }
 
 fn positive(text: &str) -> Result<f64, String> {

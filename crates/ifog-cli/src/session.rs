@@ -202,6 +202,13 @@ impl Session {
         self.clocks.validation = before.elapsed();
         self.clocks.validated = Instant::now();
         let val_loss = loss.map_err(|error| self.failure(error))?;
+        if !val_loss.is_finite() {
+            let what = "validation loss".to_owned();
+            return Err(self.failure(TrainError::Diverged {
+                step: self.step,
+                what,
+            }));
+        }
         self.last_val = val_loss;
         self.directory.record(&ValidationLine {
             step: self.step,

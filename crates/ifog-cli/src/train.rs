@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ifog::corpus::{Split, read_corpus_file};
 use ifog::init::Init;
 use ifog::language_model::LanguageModel;
-use ifog::train::{OptimizerName, TrainConfig, Trainer};
+use ifog::train::{OptimizerName, TrainConfig, TrainError, Trainer};
 use ifog::vocabulary::Mode;
 use serde::Serialize;
 
@@ -121,7 +121,7 @@ fn build(args: &Train, corpus: &Source, progress: &Progress) -> Result<Trainer, 
     } else if unlimited {
         config.epochs = Some(DEFAULT_EPOCHS);
     }
-    let mut trainer = Trainer::new(config.clone(), &corpus.text)?;
+    let mut trainer = Trainer::new(config.clone(), &corpus.text).map_err(refusal)?;
     for note in trainer.notes() {
         progress.note(note);
     }
@@ -134,7 +134,7 @@ fn build(args: &Train, corpus: &Source, progress: &Progress) -> Result<Trainer, 
         if steps < FEWEST_DEFAULT_STEPS {
             config.epochs = None;
             config.steps = Some(FEWEST_DEFAULT_STEPS);
-            trainer = Trainer::new(config, &corpus.text)?;
+            trainer = Trainer::new(config, &corpus.text).map_err(refusal)?;
         }
         progress.note(format!(
             "no length given: training for {DEFAULT_EPOCHS} epochs, but at least \
@@ -142,6 +142,17 @@ fn build(args: &Train, corpus: &Source, progress: &Progress) -> Result<Trainer, 
         ));
     }
     Ok(trainer)
+}
+
+/// Settings that do not fit together are wrong usage; the rest is the fault of the text or the machine.
+fn refusal(error: TrainError) -> Failure {
+    match error {
+        TrainError::Setting { .. }
+        | TrainError::Config(_)
+        | TrainError::Optimizer(_)
+        | TrainError::Clip(_) => Failure::usage(error),
+        _ => error.into(),
+    }
 }
 
 fn config_of(args: &Train) -> TrainConfig {
@@ -178,8 +189,11 @@ fn config_of(args: &Train) -> TrainConfig {
             args::OptimizerName::Sgd => OptimizerName::Sgd,
         },
         lr: descent.lr,
-        clip_norm: descent.clip_norm,
-        clip_value: descent.clip_value,
+        clip_norm: match descent.clip_value {
+            None => descent.clip_norm,
+            Some(_) => 0.0,
+        },
+        clip_value: descent.clip_value.unwrap_or(0.0),
         weight_decay: descent.weight_decay,
         dropout: descent.dropout,
         batch: data.batch,

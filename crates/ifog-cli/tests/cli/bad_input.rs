@@ -180,7 +180,7 @@ fn divergence_has_code_3() {
             "--optimizer",
             "sgd",
             "--lr",
-            "1e30",
+            "1e38",
             "--clip-norm",
             "0",
             "--cell",

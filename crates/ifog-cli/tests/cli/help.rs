@@ -105,6 +105,25 @@ fn wrong_usage_has_code_2() {
         &["--steps", "--epochs"],
     );
     refused(&["train", "text.txt", "--resume", "run"], &["--resume"]);
+    refused(
+        &["train", "text.txt", "--clip-norm", "1", "--clip-value", "1"],
+        &["--clip-norm"],
+    );
+    refused(
+        &[
+            "train",
+            "text.txt",
+            "--optimizer",
+            "sgd",
+            "--weight-decay",
+            "1",
+        ],
+        &["weight_decay", "Adam"],
+    );
+    refused(
+        &["train", "text.txt", "--hidden", "99999999999"],
+        &["hidden", "too large"],
+    );
     refused(&["sample", "run", "--temperature", "-1"], &["-1"]);
     refused(&["sample", "run", "--top-k", "0"], &["--top-k"]);
     refused(&["eval", "run"], &["required"]);

@@ -1,0 +1,423 @@
+//! Models on disk: one `.safetensors` file, named and ordered as PyTorch's `state_dict`.
+//!
+//! | tensor | shape | from |
+//! |---|---|---|
+//! | `embedding.weight` | `[V, D]` | embedding, where there is one |
+//! | `rnn.weight_ih_l{k}` | `[G·H, I]` | Wᵀ, gates in PyTorch's order |
+//! | `rnn.weight_hh_l{k}` | `[G·H, H]` | Uᵀ |
+//! | `rnn.bias_ih_l{k}` | `[G·H]` | b (reset-after: b_r, b_z, b_in) |
+//! | `rnn.bias_hh_l{k}` | `[G·H]` | 0 (reset-after: 0, 0, b_hn) |
+//! | `decoder.weight` | `[V, H]` | Wᵀ |
+//! | `decoder.bias` | `[V]` | b |
+//!
+//! PyTorch's LSTM has the gates i, f, g, o where ours are i, f, o, g. Its GRU is our reset-after form, gates r, z, n
+//! alike; reset-before has no equivalent there (gates z, r, h~), and the metadata says so.
+
+use std::path::{Path, PathBuf};
+
+use ifog_kernels::{Cell, Shape};
+
+use crate::atomic_file::{WriteError, write_atomically};
+use crate::config::{ConfigError, InputConfig, NetworkConfig};
+use crate::language_model::{LanguageModel, ModelError, TrainingRecord};
+use crate::parameters::Layout;
+use crate::safetensors::{FormatError, Metadata, SafeTensors, Tensor, tensors_digest, write};
+use crate::vocabulary::{Vocabulary, VocabularyError};
+
+/// The version of this format.
+const VERSION: &str = "1";
+/// The file of a run directory.
+const FILE: &str = "model.safetensors";
+/// 64 GiB: more than the largest network that fits the limits of this machine class.
+const MAX_FILE_BYTES: u64 = 1 << 36;
+
+/// Why a model cannot be loaded or saved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The file cannot be read.
+    #[error("cannot read the model {}: {source}; give a run directory or a .safetensors file", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is not a safetensors file, or is damaged.
+    #[error("{} is not a usable model: {source}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: FormatError,
+    },
+    /// The content is not that of an ifog model.
+    #[error("{} is not a usable model: {reason}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// It could not be put into the format.
+    #[error("cannot store the model: {0}")]
+    Encode(FormatError),
+}
+
+impl LanguageModel {
+    /// Loads a model from a run directory or a `.safetensors` file.
+    ///
+    /// # Errors
+    /// The file is missing, damaged or not a model of ifog.
+    pub fn load(path: &Path) -> Result<Self, CheckpointError> {
+        let file = if path.is_dir() { path.join(FILE) } else { path.to_owned() };
+        let failed = |source| CheckpointError::Read { path: file.clone(), source };
+        let size = std::fs::metadata(&file).map_err(failed)?.len();
+        if size > MAX_FILE_BYTES {
+            let reason = format!("it has {size} bytes, and the most is {MAX_FILE_BYTES}");
+            return Err(CheckpointError::Content { path: file, reason });
+        }
+        let bytes = std::fs::read(&file).map_err(failed)?;
+        Self::from_bytes(&bytes).map_err(|error| match error {
+            DecodeError::Format(source) => CheckpointError::Format { path: file, source },
+            DecodeError::Content(reason) => CheckpointError::Content { path: file, reason },
+        })
+    }
+
+    /// Saves the model crash-safely and returns the digest of its weights.
+    ///
+    /// # Errors
+    /// The file cannot be written; an older one stays as it was.
+    pub fn save(&mut self, path: &Path) -> Result<String, CheckpointError> {
+        let bytes = self.to_bytes().map_err(CheckpointError::Encode)?;
+        write_atomically(path, &bytes)?;
+        Ok(self.digest.clone())
+    }
+
+    /// The content of a `.safetensors` file. Sets [`LanguageModel::digest`].
+    ///
+    /// # Errors
+    /// The metadata or the tensors exceed a limit of the format.
+    pub fn to_bytes(&mut self) -> Result<Vec<u8>, FormatError> {
+        let stored = stored_tensors(&self.layout, &self.parameters);
+        let tensors: Vec<Tensor<'_>> = stored
+            .iter()
+            .map(|(name, shape, values)| Tensor { name, shape, values })
+            .collect();
+        self.digest = tensors_digest(&tensors);
+        let config = self.layout.config();
+        let pytorch = match config.cell {
+            Cell::Rnn => "nn.RNN",
+            Cell::Lstm => "nn.LSTM, gates i, f, g, o",
+            Cell::GruAfter => "nn.GRU, gates r, z, n",
+            Cell::Gru => "none: reset gate before the recurrent product, gates z, r, h~",
+        };
+        let mut metadata = Metadata::new();
+        let entries = [
+            ("format", "ifog".to_owned()),
+            ("format_version", VERSION.to_owned()),
+            ("cell", config.cell.name().to_owned()),
+            ("layers", config.layers.to_string()),
+            ("hidden", config.hidden.to_string()),
+            ("input", config.input.name().to_owned()),
+            ("input_width", config.input.width().to_string()),
+            ("vocab", self.vocabulary.to_json()),
+            ("pytorch", pytorch.to_owned()),
+            ("digest", self.digest.clone()),
+        ];
+        metadata.extend(entries.map(|(key, value)| (key.to_owned(), value)));
+        let record = self.record.iter();
+        metadata.extend(record.map(|(key, value)| (format!("training.{key}"), value.clone())));
+        write(&metadata, &tensors)
+    }
+
+    /// Reads the content of a `.safetensors` file.
+    ///
+    /// # Errors
+    /// It is damaged, or not a model of ifog.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let file = SafeTensors::read(bytes)?;
+        let metadata = file.metadata();
+        let text = |key: &str| {
+            metadata.get(key).ok_or_else(|| DecodeError::Content(format!("its metadata has no '{key}'")))
+        };
+        let number = |key: &str| {
+            let value = text(key)?;
+            let bad = || DecodeError::Content(format!("its metadata has {key} = '{value}', not a number"));
+            value.parse::<usize>().map_err(|_| bad())
+        };
+        if text("format")? != "ifog" || text("format_version")? != VERSION {
+            let reason = format!("it is not in format version {VERSION} of ifog");
+            return Err(DecodeError::Content(reason));
+        }
+        if *text("digest")? != file.digest() {
+            let reason = "its weights differ from their checksum: the file is damaged, use a copy";
+            return Err(DecodeError::Content(reason.to_owned()));
+        }
+        let vocabulary = Vocabulary::from_json(text("vocab")?)?;
+        let symbols = vocabulary.len();
+        let width = number("input_width")?;
+        let input = match text("input")?.as_str() {
+            "one-hot" if width == symbols => InputConfig::OneHot { vocabulary: symbols },
+            "embedding" => InputConfig::Embedding { vocabulary: symbols, width },
+            other => return Err(DecodeError::Content(format!("its input '{other}' of {width} is unknown"))),
+        };
+        let cell = text("cell")?;
+        let unknown = || DecodeError::Content(format!("its cell '{cell}' is unknown"));
+        let config = NetworkConfig {
+            cell: Cell::named(cell).ok_or_else(unknown)?,
+            input,
+            hidden: number("hidden")?,
+            layers: number("layers")?,
+            outputs: symbols,
+        };
+        let layout = Layout::new(config)?;
+        let parameters = loaded_parameters(&layout, &file)?;
+        let mut model = Self::new(config, vocabulary, parameters)?;
+        model.digest = file.digest();
+        model.record = metadata
+            .iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix("training.")?.to_owned(), value.clone())))
+            .collect::<TrainingRecord>();
+        Ok(model)
+    }
+
+    /// Names and shapes of the tensors as stored.
+    pub fn tensors(&self) -> impl Iterator<Item = (String, Vec<usize>)> + use<> {
+        tensor_shapes(&self.layout).into_iter()
+    }
+}
+
+/// Why bytes are not a model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Not a safetensors file.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A safetensors file of something else.
+    #[error("{0}")]
+    Content(String),
+}
+
+impl From<ConfigError> for DecodeError {
+    fn from(error: ConfigError) -> Self {
+        Self::Content(error.to_string())
+    }
+}
+
+impl From<VocabularyError> for DecodeError {
+    fn from(error: VocabularyError) -> Self {
+        Self::Content(error.to_string())
+    }
+}
+
+impl From<ModelError> for DecodeError {
+    fn from(error: ModelError) -> Self {
+        Self::Content(error.to_string())
+    }
+}
+
+/// Where gate block g of PyTorch's row order stands in ours.
+pub(crate) fn pytorch_gates(cell: Cell) -> &'static [usize] {
+    match cell {
+        Cell::Rnn => &[0],
+        Cell::Lstm => &[0, 1, 3, 2],
+        Cell::Gru | Cell::GruAfter => &[0, 1, 2],
+    }
+}
+
+/// Names and shapes, in the order of the file.
+fn tensor_shapes(layout: &Layout) -> Vec<(String, Vec<usize>)> {
+    let config = layout.config();
+    let mut shapes = Vec::new();
+    if let InputConfig::Embedding { vocabulary, width } = config.input {
+        shapes.push(("embedding.weight".to_owned(), vec![vocabulary, width]));
+    }
+    for (layer, shape) in layout.shapes().iter().enumerate() {
+        let rows = shape.columns();
+        shapes.push((format!("rnn.weight_ih_l{layer}"), vec![rows, shape.input()]));
+        shapes.push((format!("rnn.weight_hh_l{layer}"), vec![rows, shape.hidden()]));
+        shapes.push((format!("rnn.bias_ih_l{layer}"), vec![rows]));
+        shapes.push((format!("rnn.bias_hh_l{layer}"), vec![rows]));
+    }
+    shapes.push(("decoder.weight".to_owned(), vec![config.outputs, config.hidden]));
+    shapes.push(("decoder.bias".to_owned(), vec![config.outputs]));
+    shapes
+}
+
+type Stored = (String, Vec<usize>, Vec<f32>);
+
+fn stored_tensors(layout: &Layout, params: &[f32]) -> Vec<Stored> {
+    let config = layout.config();
+    let mut values = Vec::new();
+    if !layout.embedding().is_empty() {
+        values.push(params[layout.embedding()].to_vec());
+    }
+    for (layer, shape) in layout.shapes().iter().enumerate() {
+        let flat = &params[layout.layer(layer)];
+        let (w, rest) = flat.split_at(shape.input() * shape.columns());
+        let (u, b) = rest.split_at(shape.hidden() * shape.columns());
+        values.push(to_rows(*shape, w, shape.input()));
+        values.push(to_rows(*shape, u, shape.hidden()));
+        let columns = shape.columns();
+        let mut hidden_bias = vec![0.0; columns];
+        let split = if shape.cell() == Cell::GruAfter { columns } else { b.len() };
+        let (input_bias, own) = b.split_at(split);
+        hidden_bias[columns - own.len()..].copy_from_slice(own);
+        values.push(to_rows(*shape, input_bias, 1));
+        values.push(to_rows(*shape, &hidden_bias, 1));
+    }
+    values.push(transpose(&params[layout.decoder_weight()], config.hidden, config.outputs));
+    values.push(params[layout.decoder_bias()].to_vec());
+    let shapes = tensor_shapes(layout).into_iter();
+    shapes.zip(values).map(|((name, shape), values)| (name, shape, values)).collect()
+}
+
+fn loaded_parameters(layout: &Layout, file: &SafeTensors<'_>) -> Result<Vec<f32>, DecodeError> {
+    let config = layout.config();
+    let shapes = tensor_shapes(layout);
+    let (found, wanted) = (file.tensors().len(), shapes.len());
+    if found != wanted {
+        return Err(DecodeError::Content(format!("it has {found} tensors, and its sizes ask for {wanted}")));
+    }
+    let mut tensors = Vec::with_capacity(wanted);
+    for (name, shape) in shapes {
+        match file.tensor(&name) {
+            Some(tensor) if tensor.shape() == shape => tensors.push(tensor.to_vec()),
+            Some(tensor) => {
+                let found = tensor.shape();
+                let reason = format!("tensor {name} has the shape {found:?}, and its sizes ask for {shape:?}");
+                return Err(DecodeError::Content(reason));
+            }
+            None => return Err(DecodeError::Content(format!("tensor {name} is missing"))),
+        }
+    }
+    let mut tensors = tensors.into_iter();
+    let mut next = || tensors.next().unwrap_or_default();
+    let mut params = Vec::with_capacity(layout.len());
+    if !layout.embedding().is_empty() {
+        params.extend(next());
+    }
+    for shape in layout.shapes() {
+        params.extend(from_rows(*shape, &next(), shape.input()));
+        params.extend(from_rows(*shape, &next(), shape.hidden()));
+        let mut bias = from_rows(*shape, &next(), 1);
+        let mut hidden_bias = from_rows(*shape, &next(), 1);
+        if shape.cell() == Cell::GruAfter {
+            let own = hidden_bias.split_off(2 * shape.hidden());
+            bias.extend(own);
+        }
+        // PyTorch adds the two.
+        bias.iter_mut().zip(&hidden_bias).for_each(|(b, other)| *b += other);
+        params.extend(bias);
+    }
+    params.extend(transpose(&next(), config.outputs, config.hidden));
+    params.extend(next());
+    Ok(params)
+}
+
+/// `[k, G·H]` in our gate order to `[G·H, k]` in PyTorch's.
+fn to_rows(shape: Shape, values: &[f32], k: usize) -> Vec<f32> {
+    let (columns, h) = (shape.columns(), shape.hidden());
+    let mut rows = Vec::with_capacity(values.len());
+    for gate in pytorch_gates(shape.cell()) {
+        for unit in 0..h {
+            rows.extend((0..k).map(|k| values[k * columns + gate * h + unit]));
+        }
+    }
+    rows
+}
+
+/// The inverse of [`to_rows`].
+fn from_rows(shape: Shape, rows: &[f32], k: usize) -> Vec<f32> {
+    let (columns, h) = (shape.columns(), shape.hidden());
+    let mut values = vec![0.0; rows.len()];
+    let mut rows = rows.chunks_exact(k);
+    for gate in pytorch_gates(shape.cell()) {
+        for (unit, row) in (0..h).zip(&mut rows) {
+            for (k, value) in row.iter().enumerate() {
+                values[k * columns + gate * h + unit] = *value;
+            }
+        }
+    }
+    values
+}
+
+/// `[rows, cols]` to `[cols, rows]`.
+fn transpose(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    (0..cols).flat_map(|c| (0..rows).map(move |r| values[r * cols + c])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use super::*;
+    use crate::init::{Init, initial_parameters};
+    use crate::vocabulary::Mode;
+
+    fn model(cell: Cell, embedding: Option<usize>) -> LanguageModel {
+        let vocabulary = Vocabulary::of_text(b"hello world\n", Mode::Auto).unwrap();
+        let symbols = vocabulary.len();
+        let input = match embedding {
+            Some(width) => InputConfig::Embedding { vocabulary: symbols, width },
+            None => InputConfig::OneHot { vocabulary: symbols },
+        };
+        let config = NetworkConfig { cell, input, hidden: 5, layers: 2, outputs: symbols };
+        let layout = Layout::new(config).unwrap();
+        let mut params = initial_parameters(&layout, Init::Uniform, 1.0, 1);
+        // Biases too must come back.
+        params.iter_mut().enumerate().for_each(|(k, p)| *p += k as f32 * 1e-4);
+        let mut model = LanguageModel::new(config, vocabulary, params).unwrap();
+        model.record.insert("seed".to_owned(), "1".to_owned());
+        model
+    }
+
+    #[test]
+    fn round_trip_of_every_cell_and_input() {
+        for cell in Cell::ALL {
+            for embedding in [None, Some(3)] {
+                let mut model = model(cell, embedding);
+                let bytes = model.to_bytes().unwrap();
+                let read = LanguageModel::from_bytes(&bytes).unwrap();
+                assert_eq!(read.weights(), model.weights(), "{cell}");
+                assert_eq!(read.config(), model.config());
+                assert_eq!(read.vocabulary(), model.vocabulary());
+                assert_eq!(read.record(), model.record());
+                assert_eq!(read.digest(), model.digest());
+            }
+        }
+    }
+
+    #[test]
+    fn lstm_gates_are_permuted_and_transposed() {
+        let model = model(Cell::Lstm, None);
+        let stored = stored_tensors(&model.layout, &model.parameters);
+        let (h, columns) = (5, 20);
+        let (name, shape, values) = &stored[1];
+        assert_eq!((name.as_str(), &shape[..]), ("rnn.weight_hh_l0", &[columns, h][..]));
+        let start = model.layout.layer(0).start + model.layout.shapes()[0].input() * columns;
+        // Row 2H + 3 of PyTorch is unit 3 of g, which is column 3H + 3 of ours.
+        for k in 0..h {
+            assert_eq!(values[(2 * h + 3) * h + k], model.parameters[start + k * columns + 3 * h + 3]);
+        }
+    }
+
+    #[test]
+    fn damage_is_found() {
+        let mut model = model(Cell::Gru, None);
+        let bytes = model.to_bytes().unwrap();
+        for cut in 0..bytes.len() {
+            assert!(LanguageModel::from_bytes(&bytes[..cut]).is_err());
+        }
+        let data = bytes.len() - model.parameters() * 4;
+        for k in (data..bytes.len()).step_by(7) {
+            let mut flipped = bytes.clone();
+            flipped[k] ^= 4;
+            assert!(matches!(LanguageModel::from_bytes(&flipped), Err(DecodeError::Content(_))));
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! A character-level language model: a vocabulary and the network that predicts its next symbol.
+
+use std::collections::BTreeMap;
+
+use ifog_kernels::{Level, LevelError, Threads};
+
+use crate::config::{ConfigError, InputConfig, NetworkConfig};
+use crate::corpus::{Corpus, CorpusError, PartName, Split, SplitConfig, Window};
+use crate::loss::softmax_cross_entropy;
+use crate::network::{Inputs, Packed, Reader};
+use crate::parameters::Layout;
+use crate::pool::{Pool, PoolError};
+use crate::rng::{Rng, Stream};
+use crate::sampling::{Sampler, SamplingError};
+use crate::vocabulary::{Vocabulary, VocabularyError};
+
+/// Facts of the training that a checkpoint keeps, by name: corpus split, batch, optimiser, seed, …
+pub type TrainingRecord = BTreeMap<String, String>;
+
+/// A trained (or fresh) model.
+#[derive(Clone, Debug)]
+pub struct LanguageModel {
+    pub(crate) layout: Layout,
+    pub(crate) vocabulary: Vocabulary,
+    pub(crate) parameters: Vec<f32>,
+    pub(crate) record: TrainingRecord,
+    /// Of the weights as stored; empty before the first save.
+    pub(crate) digest: String,
+}
+
+/// Mean loss over a part of a corpus.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Mean cross-entropy in nats per symbol.
+    pub loss: f64,
+    /// Symbols predicted.
+    pub chars: u64,
+}
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The network cannot be built.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// `IFOG_ISA` asks for what is not there.
+    #[error(transparent)]
+    Level(#[from] LevelError),
+    /// A text does not fit the vocabulary.
+    #[error("the model cannot read this text: {0}")]
+    Vocabulary(#[from] VocabularyError),
+    /// A text cannot be split as asked.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// The sampler's settings, or logits that are not numbers.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
+    /// The threads could not be started.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The part does not exist.
+    #[error("the corpus has no {0} part: the model was trained without one; evaluate another part")]
+    NoPart(&'static str),
+    /// A number of the training record is missing or unreadable.
+    #[error("the model's training record has no usable {0}: evaluate with --split-part all")]
+    Record(&'static str),
+}
+
+impl LanguageModel {
+    /// A model with the given parameters.
+    ///
+    /// # Errors
+    /// The network is invalid, or its input or output does not fit the vocabulary or the parameters.
+    pub fn new(
+        config: NetworkConfig,
+        vocabulary: Vocabulary,
+        parameters: Vec<f32>,
+    ) -> Result<Self, ModelError> {
+        let layout = Layout::new(config)?;
+        let inputs = match config.input {
+            InputConfig::OneHot { vocabulary } | InputConfig::Embedding { vocabulary, .. } => vocabulary,
+            InputConfig::Dense { .. } => 0,
+        };
+        if inputs != vocabulary.len() || config.outputs != inputs {
+            let what = "vocabulary of the network";
+            return Err(ConfigError::TooLarge { what, value: inputs, most: vocabulary.len() }.into());
+        }
+        if parameters.len() != layout.len() {
+            let (value, most) = (parameters.len(), layout.len());
+            return Err(ConfigError::TooLarge { what: "parameters", value, most }.into());
+        }
+        let (record, digest) = (TrainingRecord::new(), String::new());
+        Ok(Self { layout, vocabulary, parameters, record, digest })
+    }
+
+    /// The network.
+    pub fn config(&self) -> &NetworkConfig {
+        self.layout.config()
+    }
+
+    /// Where each tensor stands in the flat parameters.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The symbols.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// How many parameters.
+    pub fn parameters(&self) -> usize {
+        self.parameters.len()
+    }
+
+    /// The parameters, laid out as [`LanguageModel::layout`] says.
+    pub fn weights(&self) -> &[f32] {
+        &self.parameters
+    }
+
+    /// What is known of the training.
+    pub fn record(&self) -> &TrainingRecord {
+        &self.record
+    }
+
+    /// SHA-256 of the weights as stored; empty before the first save.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The weights packed for reading.
+    ///
+    /// # Errors
+    /// The packed weights would not fit in memory.
+    pub fn packed(&self, level: Level) -> Result<Packed<f32>, ModelError> {
+        let mut packed = Packed::new(&self.layout, level, false)?;
+        packed.load(&self.parameters, Threads::current());
+        Ok(packed)
+    }
+
+    /// Evaluates a part of `text`, split as the training record says. The validation part of the training text
+    /// gives the validation loss of the training, to the bit.
+    ///
+    /// # Errors
+    /// The text has symbols outside the vocabulary, the part does not exist, or the record is incomplete.
+    pub fn evaluate_text(
+        &self,
+        text: &[u8],
+        part: PartName,
+        threads: usize,
+    ) -> Result<Evaluation, ModelError> {
+        let tokens = self.vocabulary.encode(text)?;
+        let corpus = Corpus::new(tokens, self.split_config(part)?)?;
+        let level = Level::detect()?;
+        let pool = Pool::new(threads)?;
+        pool.install(|| evaluate(&self.packed(level)?, level, &corpus, part))
+    }
+
+    /// A generator of text.
+    ///
+    /// # Errors
+    /// The temperature or `top_k` is out of range.
+    pub fn generator(
+        &self,
+        seed: u64,
+        temperature: f64,
+        top_k: Option<usize>,
+    ) -> Result<Generator<'_>, ModelError> {
+        let sampler = Sampler::new(temperature, top_k)?;
+        let weights = self.packed(Level::detect()?)?;
+        let reader = Reader::new(&weights, 1, 1);
+        let rng = Rng::new(seed, Stream::Sample);
+        Ok(Generator { model: self, weights, reader, sampler, rng, logits: Vec::new(), symbol: Vec::new() })
+    }
+
+    /// The split of the training, or any for the whole text.
+    fn split_config(&self, part: PartName) -> Result<SplitConfig, ModelError> {
+        fn number<T: std::str::FromStr>(record: &TrainingRecord, key: &'static str) -> Result<T, ModelError> {
+            let value = record.get(key).and_then(|value| value.parse().ok());
+            value.ok_or(ModelError::Record(key))
+        }
+        if part == PartName::All && !self.record.contains_key("split") {
+            return Ok(SplitConfig { split: Split::Contiguous, val: 0.0, test: 0.0, batch: 1, seq_len: 64 });
+        }
+        let split = match self.record.get("split").map(String::as_str) {
+            Some("contiguous") => Split::Contiguous,
+            Some("streams") => Split::Streams,
+            _ => return Err(ModelError::Record("split")),
+        };
+        Ok(SplitConfig {
+            split,
+            val: number(&self.record, "val")?,
+            test: number(&self.record, "test")?,
+            batch: number(&self.record, "batch")?,
+            seq_len: number(&self.record, "seq_len")?,
+        })
+    }
+}
+
+/// Mean loss over a part, each of its symbols predicted exactly once, from zero states, with the state carried
+/// on from window to window.
+///
+/// # Errors
+/// The corpus has no such part.
+pub fn evaluate(
+    weights: &Packed<f32>,
+    level: Level,
+    corpus: &Corpus,
+    part: PartName,
+) -> Result<Evaluation, ModelError> {
+    let Some(part) = corpus.part(part) else {
+        return Err(ModelError::NoPart("test"));
+    };
+    let mut windows = part.evaluation_windows(corpus.batch(), corpus.seq_len());
+    let vocabulary = weights.layout().config().outputs;
+    let mut reader = Reader::new(weights, corpus.seq_len(), windows.batch());
+    let mut window = Window::default();
+    let (mut sum, mut chars) = (0.0, 0);
+    while windows.read(corpus.tokens(), &mut window) {
+        let inputs = Inputs::Tokens(&window.inputs);
+        let logits = reader.read(weights, inputs, window.seq_len, Threads::current());
+        let targets = &window.targets[..window.counted];
+        sum += softmax_cross_entropy(level, logits, vocabulary, targets, window.counted);
+        chars += window.counted as u64;
+    }
+    Ok(Evaluation { loss: sum / chars as f64, chars })
+}
+
+/// Writes text symbol by symbol.
+#[derive(Debug)]
+pub struct Generator<'a> {
+    model: &'a LanguageModel,
+    weights: Packed<f32>,
+    reader: Reader<f32>,
+    sampler: Sampler,
+    rng: Rng,
+    /// Of the next symbol; empty before the first.
+    logits: Vec<f32>,
+    symbol: Vec<u8>,
+}
+
+impl Generator<'_> {
+    /// Reads `text`, to be continued.
+    ///
+    /// # Errors
+    /// The text has symbols outside the vocabulary.
+    pub fn feed(&mut self, text: &[u8]) -> Result<(), ModelError> {
+        for token in self.model.vocabulary.encode(text)? {
+            self.read(token);
+        }
+        Ok(())
+    }
+
+    /// Draws the next symbol, as bytes. Without any text before it, the model starts behind a line end or, where
+    /// the vocabulary has none, with a symbol drawn evenly.
+    ///
+    /// # Errors
+    /// The model's logits are not numbers.
+    pub fn next_symbol(&mut self) -> Result<&[u8], ModelError> {
+        let vocabulary = &self.model.vocabulary;
+        let mut token = None;
+        if self.logits.is_empty() {
+            match vocabulary.encode(b"\n") {
+                Ok(newline) => self.read(newline[0]),
+                Err(_) => token = u32::try_from(self.rng.below(vocabulary.len() as u64)).ok(),
+            }
+        }
+        let token = match token {
+            Some(token) => token,
+            None => self.sampler.sample(&self.logits, &mut self.rng)?,
+        };
+        self.read(token);
+        self.symbol.clear();
+        vocabulary.decode_onto(token, &mut self.symbol)?;
+        Ok(&self.symbol)
+    }
+
+    /// Logits of the next symbol, `[V]`; empty before anything was read.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    fn read(&mut self, token: u32) {
+        let inputs = Inputs::Tokens(std::slice::from_ref(&token));
+        let logits = self.reader.read(&self.weights, inputs, 1, Threads::SINGLE);
+        self.logits.clear();
+        self.logits.extend_from_slice(logits);
+    }
+}
