@@ -174,7 +174,7 @@ fn constants<S: Simd>() -> GateConstants<S::Elem> {
     <S::Elem as Vectors>::GATES
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "std"))]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
     use super::*;
@@ -325,7 +325,8 @@ mod tests {
         let grid: Vec<f64> = (-60_000..60_000)
             .map(|k| f64::from(k) * 1.1e-3 + 1e-5)
             .collect();
-        let cases: [(fn(Level, &mut [f64]), fn(f64) -> f64); 3] = [
+        type Case = (fn(Level, &mut [f64]), fn(f64) -> f64);
+        let cases: [Case; 3] = [
             (exp_slice, f64::exp),
             (sigmoid_slice, |x| 1.0 / (1.0 + (-x).exp())),
             (tanh_slice, f64::tanh),

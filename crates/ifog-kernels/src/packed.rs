@@ -576,7 +576,7 @@ impl<E: Element> PackedCell<E> {
             while t0 < steps.end {
                 let t1 = (t0 + chunk).min(steps.end);
                 // SAFETY: steps t0..t1 exist.
-                let mut args = unsafe { args.from_step(t0) };
+                let mut args = unsafe { args.seen_from(t0) };
                 // SAFETY: `xw` has room for the chunk, at its place or at the start.
                 let xw = unsafe { xw.add(if whole { t0 * batch * args.width } else { 0 }) };
                 args.init = self.input_product(&input, xw, &args, t0..t1, rows.clone(), 1);
@@ -597,7 +597,7 @@ impl<E: Element> PackedCell<E> {
         for t0 in (0..steps).step_by(chunk) {
             let t1 = (t0 + chunk).min(steps);
             // SAFETY: steps t0..t1 exist, and `xw` has room for them.
-            let mut args = unsafe { shared.inner().0.from_step(t0) };
+            let mut args = unsafe { shared.inner().0.seen_from(t0) };
             // SAFETY: as above.
             let xw = unsafe { xw.add(if whole { t0 * batch * args.width } else { 0 }) };
             args.init = self.input_product(&input, xw, &args, t0..t1, 0..batch, threads);

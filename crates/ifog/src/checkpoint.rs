@@ -73,8 +73,15 @@ impl LanguageModel {
     /// # Errors
     /// The file is missing, damaged or not a model of ifog.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
-        let file = if path.is_dir() { path.join(FILE) } else { path.to_owned() };
-        let failed = |source| CheckpointError::Read { path: file.clone(), source };
+        let file = if path.is_dir() {
+            path.join(FILE)
+        } else {
+            path.to_owned()
+        };
+        let failed = |source| CheckpointError::Read {
+            path: file.clone(),
+            source,
+        };
         let size = std::fs::metadata(&file).map_err(failed)?.len();
         if size > MAX_FILE_BYTES {
             let reason = format!("it has {size} bytes, and the most is {MAX_FILE_BYTES}");
@@ -105,7 +112,11 @@ impl LanguageModel {
         let stored = stored_tensors(&self.layout, &self.parameters);
         let tensors: Vec<Tensor<'_>> = stored
             .iter()
-            .map(|(name, shape, values)| Tensor { name, shape, values })
+            .map(|(name, shape, values)| Tensor {
+                name,
+                shape,
+                values,
+            })
             .collect();
         self.digest = tensors_digest(&tensors);
         let config = self.layout.config();
@@ -142,11 +153,15 @@ impl LanguageModel {
         let file = SafeTensors::read(bytes)?;
         let metadata = file.metadata();
         let text = |key: &str| {
-            metadata.get(key).ok_or_else(|| DecodeError::Content(format!("its metadata has no '{key}'")))
+            metadata
+                .get(key)
+                .ok_or_else(|| DecodeError::Content(format!("its metadata has no '{key}'")))
         };
         let number = |key: &str| {
             let value = text(key)?;
-            let bad = || DecodeError::Content(format!("its metadata has {key} = '{value}', not a number"));
+            let bad = || {
+                DecodeError::Content(format!("its metadata has {key} = '{value}', not a number"))
+            };
             value.parse::<usize>().map_err(|_| bad())
         };
         if text("format")? != "ifog" || text("format_version")? != VERSION {
@@ -161,9 +176,18 @@ impl LanguageModel {
         let symbols = vocabulary.len();
         let width = number("input_width")?;
         let input = match text("input")?.as_str() {
-            "one-hot" if width == symbols => InputConfig::OneHot { vocabulary: symbols },
-            "embedding" => InputConfig::Embedding { vocabulary: symbols, width },
-            other => return Err(DecodeError::Content(format!("its input '{other}' of {width} is unknown"))),
+            "one-hot" if width == symbols => InputConfig::OneHot {
+                vocabulary: symbols,
+            },
+            "embedding" => InputConfig::Embedding {
+                vocabulary: symbols,
+                width,
+            },
+            other => {
+                return Err(DecodeError::Content(format!(
+                    "its input '{other}' of {width} is unknown"
+                )));
+            }
         };
         let cell = text("cell")?;
         let unknown = || DecodeError::Content(format!("its cell '{cell}' is unknown"));
@@ -180,7 +204,9 @@ impl LanguageModel {
         model.digest = file.digest();
         model.record = metadata
             .iter()
-            .filter_map(|(key, value)| Some((key.strip_prefix("training.")?.to_owned(), value.clone())))
+            .filter_map(|(key, value)| {
+                Some((key.strip_prefix("training.")?.to_owned(), value.clone()))
+            })
             .collect::<TrainingRecord>();
         Ok(model)
     }
@@ -240,11 +266,17 @@ fn tensor_shapes(layout: &Layout) -> Vec<(String, Vec<usize>)> {
     for (layer, shape) in layout.shapes().iter().enumerate() {
         let rows = shape.columns();
         shapes.push((format!("rnn.weight_ih_l{layer}"), vec![rows, shape.input()]));
-        shapes.push((format!("rnn.weight_hh_l{layer}"), vec![rows, shape.hidden()]));
+        shapes.push((
+            format!("rnn.weight_hh_l{layer}"),
+            vec![rows, shape.hidden()],
+        ));
         shapes.push((format!("rnn.bias_ih_l{layer}"), vec![rows]));
         shapes.push((format!("rnn.bias_hh_l{layer}"), vec![rows]));
     }
-    shapes.push(("decoder.weight".to_owned(), vec![config.outputs, config.hidden]));
+    shapes.push((
+        "decoder.weight".to_owned(),
+        vec![config.outputs, config.hidden],
+    ));
     shapes.push(("decoder.bias".to_owned(), vec![config.outputs]));
     shapes
 }
@@ -265,16 +297,27 @@ fn stored_tensors(layout: &Layout, params: &[f32]) -> Vec<Stored> {
         values.push(to_rows(*shape, u, shape.hidden()));
         let columns = shape.columns();
         let mut hidden_bias = vec![0.0; columns];
-        let split = if shape.cell() == Cell::GruAfter { columns } else { b.len() };
+        let split = if shape.cell() == Cell::GruAfter {
+            columns
+        } else {
+            b.len()
+        };
         let (input_bias, own) = b.split_at(split);
         hidden_bias[columns - own.len()..].copy_from_slice(own);
         values.push(to_rows(*shape, input_bias, 1));
         values.push(to_rows(*shape, &hidden_bias, 1));
     }
-    values.push(transpose(&params[layout.decoder_weight()], config.hidden, config.outputs));
+    values.push(transpose(
+        &params[layout.decoder_weight()],
+        config.hidden,
+        config.outputs,
+    ));
     values.push(params[layout.decoder_bias()].to_vec());
     let shapes = tensor_shapes(layout).into_iter();
-    shapes.zip(values).map(|((name, shape), values)| (name, shape, values)).collect()
+    shapes
+        .zip(values)
+        .map(|((name, shape), values)| (name, shape, values))
+        .collect()
 }
 
 fn loaded_parameters(layout: &Layout, file: &SafeTensors<'_>) -> Result<Vec<f32>, DecodeError> {
@@ -282,7 +325,9 @@ fn loaded_parameters(layout: &Layout, file: &SafeTensors<'_>) -> Result<Vec<f32>
     let shapes = tensor_shapes(layout);
     let (found, wanted) = (file.tensors().len(), shapes.len());
     if found != wanted {
-        return Err(DecodeError::Content(format!("it has {found} tensors, and its sizes ask for {wanted}")));
+        return Err(DecodeError::Content(format!(
+            "it has {found} tensors, and its sizes ask for {wanted}"
+        )));
     }
     let mut tensors = Vec::with_capacity(wanted);
     for (name, shape) in shapes {
@@ -290,7 +335,9 @@ fn loaded_parameters(layout: &Layout, file: &SafeTensors<'_>) -> Result<Vec<f32>
             Some(tensor) if tensor.shape() == shape => tensors.push(tensor.to_vec()),
             Some(tensor) => {
                 let found = tensor.shape();
-                let reason = format!("tensor {name} has the shape {found:?}, and its sizes ask for {shape:?}");
+                let reason = format!(
+                    "tensor {name} has the shape {found:?}, and its sizes ask for {shape:?}"
+                );
                 return Err(DecodeError::Content(reason));
             }
             None => return Err(DecodeError::Content(format!("tensor {name} is missing"))),
@@ -312,7 +359,9 @@ fn loaded_parameters(layout: &Layout, file: &SafeTensors<'_>) -> Result<Vec<f32>
             bias.extend(own);
         }
         // PyTorch adds the two.
-        bias.iter_mut().zip(&hidden_bias).for_each(|(b, other)| *b += other);
+        bias.iter_mut()
+            .zip(&hidden_bias)
+            .for_each(|(b, other)| *b += other);
         params.extend(bias);
     }
     params.extend(transpose(&next(), config.outputs, config.hidden));
@@ -349,7 +398,9 @@ fn from_rows(shape: Shape, rows: &[f32], k: usize) -> Vec<f32> {
 
 /// `[rows, cols]` to `[cols, rows]`.
 fn transpose(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
-    (0..cols).flat_map(|c| (0..rows).map(move |r| values[r * cols + c])).collect()
+    (0..cols)
+        .flat_map(|c| (0..rows).map(move |r| values[r * cols + c]))
+        .collect()
 }
 
 #[cfg(test)]
@@ -363,14 +414,28 @@ mod tests {
         let vocabulary = Vocabulary::of_text(b"hello world\n", Mode::Auto).unwrap();
         let symbols = vocabulary.len();
         let input = match embedding {
-            Some(width) => InputConfig::Embedding { vocabulary: symbols, width },
-            None => InputConfig::OneHot { vocabulary: symbols },
+            Some(width) => InputConfig::Embedding {
+                vocabulary: symbols,
+                width,
+            },
+            None => InputConfig::OneHot {
+                vocabulary: symbols,
+            },
         };
-        let config = NetworkConfig { cell, input, hidden: 5, layers: 2, outputs: symbols };
+        let config = NetworkConfig {
+            cell,
+            input,
+            hidden: 5,
+            layers: 2,
+            outputs: symbols,
+        };
         let layout = Layout::new(config).unwrap();
         let mut params = initial_parameters(&layout, Init::Uniform, 1.0, 1);
         // Biases too must come back.
-        params.iter_mut().enumerate().for_each(|(k, p)| *p += k as f32 * 1e-4);
+        params
+            .iter_mut()
+            .enumerate()
+            .for_each(|(k, p)| *p += k as f32 * 1e-4);
         let mut model = LanguageModel::new(config, vocabulary, params).unwrap();
         model.record.insert("seed".to_owned(), "1".to_owned());
         model
@@ -398,11 +463,17 @@ mod tests {
         let stored = stored_tensors(&model.layout, &model.parameters);
         let (h, columns) = (5, 20);
         let (name, shape, values) = &stored[1];
-        assert_eq!((name.as_str(), &shape[..]), ("rnn.weight_hh_l0", &[columns, h][..]));
+        assert_eq!(
+            (name.as_str(), &shape[..]),
+            ("rnn.weight_hh_l0", &[columns, h][..])
+        );
         let start = model.layout.layer(0).start + model.layout.shapes()[0].input() * columns;
         // Row 2H + 3 of PyTorch is unit 3 of g, which is column 3H + 3 of ours.
         for k in 0..h {
-            assert_eq!(values[(2 * h + 3) * h + k], model.parameters[start + k * columns + 3 * h + 3]);
+            assert_eq!(
+                values[(2 * h + 3) * h + k],
+                model.parameters[start + k * columns + 3 * h + 3]
+            );
         }
     }
 
@@ -417,7 +488,10 @@ mod tests {
         for k in (data..bytes.len()).step_by(7) {
             let mut flipped = bytes.clone();
             flipped[k] ^= 4;
-            assert!(matches!(LanguageModel::from_bytes(&flipped), Err(DecodeError::Content(_))));
+            assert!(matches!(
+                LanguageModel::from_bytes(&flipped),
+                Err(DecodeError::Content(_))
+            ));
         }
     }
 }

@@ -125,7 +125,15 @@ pub fn check(case: &GradCase) -> Result<Vec<TensorCheck>, GradcheckError> {
 }
 
 fn central_differences(case: &GradCase, level: Level) -> Result<Vec<TensorCheck>, GradcheckError> {
-    let problem = Problem::new(case, Sizes { hidden: 5, steps: 4, batch: 3 }, level)?;
+    let problem = Problem::new(
+        case,
+        Sizes {
+            hidden: 5,
+            steps: 4,
+            batch: 3,
+        },
+        level,
+    )?;
     let params: Vec<f64> = problem.params.iter().map(|p| f64::from(*p)).collect();
     let (gradient, carried) = problem.learn(&params, 2)?;
     let mut weights = Packed::new(&problem.layout, level, false)?;
@@ -138,11 +146,20 @@ fn central_differences(case: &GradCase, level: Level) -> Result<Vec<TensorCheck>
         weights.load(params, Threads::SINGLE);
         reader.state.clone_from(&carried);
         let window = problem.window::<f64>(1);
-        let outputs = reader.read(weights, window.inputs(), problem.sizes.steps, Threads::SINGLE);
+        let outputs = reader.read(
+            weights,
+            window.inputs(),
+            problem.sizes.steps,
+            Threads::SINGLE,
+        );
         problem.loss(&window, outputs)
     };
     let named = problem.layout.tensors();
-    let report = Check::new(loss).richardson(true).bound(BOUND).named(&named).run(&params, &gradient)?;
+    let report = Check::new(loss)
+        .richardson(true)
+        .bound(BOUND)
+        .named(&named)
+        .run(&params, &gradient)?;
     let tensors = report.tensors.into_iter().map(|tensor| TensorCheck {
         tensor: tensor.name,
         max_error: tensor.max_error,
@@ -153,7 +170,15 @@ fn central_differences(case: &GradCase, level: Level) -> Result<Vec<TensorCheck>
 }
 
 fn f32_against_f64(case: &GradCase, level: Level) -> Result<Vec<TensorCheck>, GradcheckError> {
-    let problem = Problem::new(case, Sizes { hidden: 24, steps: 64, batch: 4 }, level)?;
+    let problem = Problem::new(
+        case,
+        Sizes {
+            hidden: 24,
+            steps: 64,
+            batch: 4,
+        },
+        level,
+    )?;
     let wide: Vec<f64> = problem.params.iter().map(|p| f64::from(*p)).collect();
     let (exact, _) = problem.learn(&wide, 2)?;
     let (rounded, _) = problem.learn(&problem.params, 2)?;
@@ -207,8 +232,13 @@ const WIDTH: usize = 3;
 impl Problem {
     fn new(case: &GradCase, sizes: Sizes, level: Level) -> Result<Self, ConfigError> {
         let input = match case.input {
-            GradInput::OneHot => InputConfig::OneHot { vocabulary: VOCABULARY },
-            GradInput::Embedding => InputConfig::Embedding { vocabulary: VOCABULARY, width: WIDTH },
+            GradInput::OneHot => InputConfig::OneHot {
+                vocabulary: VOCABULARY,
+            },
+            GradInput::Embedding => InputConfig::Embedding {
+                vocabulary: VOCABULARY,
+                width: WIDTH,
+            },
             GradInput::Dense => InputConfig::Dense { width: WIDTH },
         };
         let layout = Layout::new(NetworkConfig {
@@ -221,21 +251,40 @@ impl Problem {
         let mut params = initial_parameters(&layout, Init::Uniform, 1.0, case.seed);
         // No parameter at zero, so that no term is hidden by one.
         let mut rng = Rng::new(case.seed, Stream::Check);
-        params.iter_mut().for_each(|p| *p += rng.uniform_f32(-0.1, 0.1));
-        Ok(Self { case: *case, level, sizes, layout, params })
+        params
+            .iter_mut()
+            .for_each(|p| *p += rng.uniform_f32(-0.1, 0.1));
+        Ok(Self {
+            case: *case,
+            level,
+            sizes,
+            layout,
+            params,
+        })
     }
 
     /// Window `index` of the data, the same in both precisions.
     fn window<E: Element>(&self, index: u64) -> Data<E> {
         let rows = self.sizes.steps * self.sizes.batch;
         let mut rng = Rng::new(self.case.seed.wrapping_add(1 + index), Stream::Data);
-        let mut ids = || (0..rows).map(|_| rng.below(VOCABULARY as u64) as u32).collect();
+        let mut ids = || {
+            (0..rows)
+                .map(|_| rng.below(VOCABULARY as u64) as u32)
+                .collect()
+        };
         let (ids, target_ids) = (ids(), ids());
         let mut values = |n: usize| -> Vec<E> {
-            (0..n).map(|_| E::from_f64(f64::from(rng.uniform_f32(-1.0, 1.0)))).collect()
+            (0..n)
+                .map(|_| E::from_f64(f64::from(rng.uniform_f32(-1.0, 1.0))))
+                .collect()
         };
         let vectors = (self.case.input == GradInput::Dense).then(|| values(rows * WIDTH));
-        Data { ids, vectors, target_ids, targets: values(rows * VOCABULARY) }
+        Data {
+            ids,
+            vectors,
+            target_ids,
+            targets: values(rows * VOCABULARY),
+        }
     }
 
     /// The loss of a window's outputs, whose gradient takes their place.
@@ -260,7 +309,9 @@ impl Problem {
         for index in 0..windows {
             let data = self.window::<E>(index);
             before.clone_from(&learner.state);
-            learner.learn(&weights, data.inputs(), steps, |outputs| self.loss(&data, outputs));
+            learner.learn(&weights, data.inputs(), steps, |outputs| {
+                self.loss(&data, outputs)
+            });
         }
         Ok((learner.gradient, before))
     }
@@ -287,7 +338,13 @@ mod tests {
             for layers in 1..=3 {
                 for input in GradInput::ALL {
                     for loss in GradLoss::ALL {
-                        let case = GradCase { cell, layers, input, loss, seed: 0 };
+                        let case = GradCase {
+                            cell,
+                            layers,
+                            input,
+                            loss,
+                            seed: 0,
+                        };
                         for tensor in check(&case).unwrap() {
                             assert!(tensor.ok, "{case:?} {tensor:?}");
                             let kind = usize::from(tensor.tensor.starts_with("f32"));
@@ -297,6 +354,9 @@ mod tests {
                 }
             }
         }
-        println!("worst central difference {:.1e}, f32 against f64 {:.1e}", worst[0], worst[1]);
+        println!(
+            "worst central difference {:.1e}, f32 against f64 {:.1e}",
+            worst[0], worst[1]
+        );
     }
 }

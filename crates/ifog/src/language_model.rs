@@ -79,19 +79,37 @@ impl LanguageModel {
     ) -> Result<Self, ModelError> {
         let layout = Layout::new(config)?;
         let inputs = match config.input {
-            InputConfig::OneHot { vocabulary } | InputConfig::Embedding { vocabulary, .. } => vocabulary,
+            InputConfig::OneHot { vocabulary } | InputConfig::Embedding { vocabulary, .. } => {
+                vocabulary
+            }
             InputConfig::Dense { .. } => 0,
         };
         if inputs != vocabulary.len() || config.outputs != inputs {
             let what = "vocabulary of the network";
-            return Err(ConfigError::TooLarge { what, value: inputs, most: vocabulary.len() }.into());
+            return Err(ConfigError::TooLarge {
+                what,
+                value: inputs,
+                most: vocabulary.len(),
+            }
+            .into());
         }
         if parameters.len() != layout.len() {
             let (value, most) = (parameters.len(), layout.len());
-            return Err(ConfigError::TooLarge { what: "parameters", value, most }.into());
+            return Err(ConfigError::TooLarge {
+                what: "parameters",
+                value,
+                most,
+            }
+            .into());
         }
         let (record, digest) = (TrainingRecord::new(), String::new());
-        Ok(Self { layout, vocabulary, parameters, record, digest })
+        Ok(Self {
+            layout,
+            vocabulary,
+            parameters,
+            record,
+            digest,
+        })
     }
 
     /// The network.
@@ -171,17 +189,34 @@ impl LanguageModel {
         let weights = self.packed(Level::detect()?)?;
         let reader = Reader::new(&weights, 1, 1);
         let rng = Rng::new(seed, Stream::Sample);
-        Ok(Generator { model: self, weights, reader, sampler, rng, logits: Vec::new(), symbol: Vec::new() })
+        Ok(Generator {
+            model: self,
+            weights,
+            reader,
+            sampler,
+            rng,
+            logits: Vec::new(),
+            symbol: Vec::new(),
+        })
     }
 
     /// The split of the training, or any for the whole text.
     fn split_config(&self, part: PartName) -> Result<SplitConfig, ModelError> {
-        fn number<T: std::str::FromStr>(record: &TrainingRecord, key: &'static str) -> Result<T, ModelError> {
+        fn number<T: std::str::FromStr>(
+            record: &TrainingRecord,
+            key: &'static str,
+        ) -> Result<T, ModelError> {
             let value = record.get(key).and_then(|value| value.parse().ok());
             value.ok_or(ModelError::Record(key))
         }
         if part == PartName::All && !self.record.contains_key("split") {
-            return Ok(SplitConfig { split: Split::Contiguous, val: 0.0, test: 0.0, batch: 1, seq_len: 64 });
+            return Ok(SplitConfig {
+                split: Split::Contiguous,
+                val: 0.0,
+                test: 0.0,
+                batch: 1,
+                seq_len: 64,
+            });
         }
         let split = match self.record.get("split").map(String::as_str) {
             Some("contiguous") => Split::Contiguous,
@@ -224,7 +259,10 @@ pub fn evaluate(
         sum += softmax_cross_entropy(level, logits, vocabulary, targets, window.counted);
         chars += window.counted as u64;
     }
-    Ok(Evaluation { loss: sum / chars as f64, chars })
+    Ok(Evaluation {
+        loss: sum / chars as f64,
+        chars,
+    })
 }
 
 /// Writes text symbol by symbol.

@@ -25,12 +25,18 @@ impl Pool {
     /// The system refuses to start so many.
     pub fn new(threads: usize) -> Result<Self, PoolError> {
         if threads > MOST_THREADS {
-            return Err(PoolError { threads, reason: format!("the most is {MOST_THREADS}") });
+            return Err(PoolError {
+                threads,
+                reason: format!("the most is {MOST_THREADS}"),
+            });
         }
         #[cfg(feature = "rayon")]
         {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            let pool = pool.map_err(|error| PoolError { threads, reason: error.to_string() })?;
+            let pool = pool.map_err(|error| PoolError {
+                threads,
+                reason: error.to_string(),
+            })?;
             Ok(Self { pool })
         }
         #[cfg(not(feature = "rayon"))]

@@ -210,7 +210,12 @@ impl TrainConfig {
     /// Checks the settings that no other part checks.
     fn validate(&self) -> Result<(), TrainError> {
         let checks = [
-            ("lr", self.lr, self.lr > 0.0 && self.lr.is_finite(), "give a finite number above 0"),
+            (
+                "lr",
+                self.lr,
+                self.lr > 0.0 && self.lr.is_finite(),
+                "give a finite number above 0",
+            ),
             (
                 "dropout",
                 self.dropout,
@@ -266,9 +271,14 @@ impl TrainConfig {
             OptimizerName::Adagrad => OptimizerConfig::adagrad(),
             OptimizerName::Rmsprop => OptimizerConfig::rmsprop(),
             OptimizerName::Adam => match OptimizerConfig::adam() {
-                OptimizerConfig::Adam { beta1, beta2, eps, .. } => {
-                    OptimizerConfig::Adam { beta1, beta2, eps, weight_decay: self.weight_decay }
-                }
+                OptimizerConfig::Adam {
+                    beta1, beta2, eps, ..
+                } => OptimizerConfig::Adam {
+                    beta1,
+                    beta2,
+                    eps,
+                    weight_decay: self.weight_decay,
+                },
                 other => other,
             },
         }
@@ -300,7 +310,10 @@ impl TrainConfig {
             ("dropout", self.dropout.to_string()),
             ("seed", self.seed.to_string()),
         ];
-        entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+        entries
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
     }
 }
 
@@ -324,8 +337,13 @@ impl Trainer {
         };
         let corpus = Corpus::new(vocabulary.encode(text)?, split)?;
         let input = match config.embedding {
-            0 => InputConfig::OneHot { vocabulary: symbols },
-            width => InputConfig::Embedding { vocabulary: symbols, width },
+            0 => InputConfig::OneHot {
+                vocabulary: symbols,
+            },
+            width => InputConfig::Embedding {
+                vocabulary: symbols,
+                width,
+            },
         };
         let network = NetworkConfig {
             cell: config.cell,
@@ -339,9 +357,15 @@ impl Trainer {
         let pool = Pool::new(config.threads)?;
         let (steps, batch) = (corpus.seq_len(), corpus.batch());
         let rng = Rng::new(config.seed, Stream::Dropout);
-        let dropout = Dropout::new(config.dropout, network.layers, steps * batch * network.hidden, rng);
+        let dropout = Dropout::new(
+            config.dropout,
+            network.layers,
+            steps * batch * network.hidden,
+            rng,
+        );
         let weights = Packed::new(&layout, level, true)?;
-        let learner = pool.install(|| Learner::new(&weights, steps, batch, dropout, Threads::current()))?;
+        let learner =
+            pool.install(|| Learner::new(&weights, steps, batch, dropout, Threads::current()))?;
         let mut model = LanguageModel::new(network, vocabulary, parameters)?;
         model.record = config.record();
         Ok(Self {
@@ -387,7 +411,10 @@ impl Trainer {
             (sum / rows as f64, norm)
         });
         if !loss.is_finite() || !grad_norm.is_finite() {
-            return Err(TrainError::Diverged { step, what: self.non_finite(loss) });
+            return Err(TrainError::Diverged {
+                step,
+                what: self.non_finite(loss),
+            });
         }
         let position = self.windows.position();
         let share = position.window as f64 / self.windows.windows_per_epoch() as f64;
@@ -449,7 +476,11 @@ impl Trainer {
 
     /// Sentences about what was not done as asked, such as a batch shrunk to a small text.
     pub fn notes(&self) -> Vec<String> {
-        self.corpus.notes().iter().map(ToString::to_string).collect()
+        self.corpus
+            .notes()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     /// Steps until `steps` or `epochs` are done, whichever comes first; `None` without either.
@@ -472,7 +503,8 @@ impl Trainer {
 
     /// Whether [`Trainer::total_steps`] are done.
     pub fn finished(&self) -> bool {
-        self.total_steps().is_some_and(|total| self.optimizer.steps() >= total)
+        self.total_steps()
+            .is_some_and(|total| self.optimizer.steps() >= total)
     }
 
     /// The model as it is.
@@ -498,7 +530,9 @@ impl Trainer {
         let mut tensors = self.model.layout.tensors().into_iter();
         let gradient = &self.learner.gradient;
         let bad = tensors.find(|(_, range)| gradient[range.clone()].iter().any(|g| !g.is_finite()));
-        bad.map_or("norm of the gradient".to_owned(), |(name, _)| format!("gradient of {name}"))
+        bad.map_or("norm of the gradient".to_owned(), |(name, _)| {
+            format!("gradient of {name}")
+        })
     }
 }
 
@@ -511,9 +545,15 @@ mod cell_name {
         serializer.serialize_str(cell.name())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cell, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Cell, D::Error> {
         let name = String::deserialize(deserializer)?;
-        let unknown = || D::Error::custom(format!("unknown cell '{name}': lstm, gru, gru-after or rnn"));
+        let unknown = || {
+            D::Error::custom(format!(
+                "unknown cell '{name}': lstm, gru, gru-after or rnn"
+            ))
+        };
         Cell::named(&name).ok_or_else(unknown)
     }
 }
@@ -524,18 +564,27 @@ mod mode_name {
 
     use crate::vocabulary::Mode;
 
-    const NAMES: [(&str, Mode); 3] =
-        [("auto", Mode::Auto), ("bytes", Mode::Bytes), ("characters", Mode::Characters)];
+    const NAMES: [(&str, Mode); 3] = [
+        ("auto", Mode::Auto),
+        ("bytes", Mode::Bytes),
+        ("characters", Mode::Characters),
+    ];
 
     pub(super) fn serialize<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
         let name = NAMES.iter().find(|(_, known)| known == mode);
         serializer.serialize_str(name.map_or("auto", |(name, _)| name))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Mode, D::Error> {
         let name = String::deserialize(deserializer)?;
         let known = NAMES.iter().find(|(known, _)| *known == name);
-        let unknown = || D::Error::custom(format!("unknown vocabulary '{name}': auto, bytes or characters"));
+        let unknown = || {
+            D::Error::custom(format!(
+                "unknown vocabulary '{name}': auto, bytes or characters"
+            ))
+        };
         known.map(|(_, mode)| *mode).ok_or_else(unknown)
     }
 }

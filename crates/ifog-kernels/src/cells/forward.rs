@@ -91,7 +91,7 @@ impl<E: Element> Forward<E> {
     ///
     /// # Safety
     /// Step `t0` exists.
-    pub(crate) unsafe fn from_step(&self, t0: usize) -> Self {
+    pub(crate) unsafe fn seen_from(&self, t0: usize) -> Self {
         if t0 == 0 {
             return *self;
         }

@@ -1,0 +1,46 @@
+# One entry for every habit; .ci/run calls these.
+CARGO ?= cargo
+LEVELS := $(shell grep -q avx512dq /proc/cpuinfo 2>/dev/null && echo avx512) \
+          $(shell grep -q avx2 /proc/cpuinfo 2>/dev/null && echo avx2) scalar-fma portable
+FUZZ_SECONDS ?= 20
+FUZZ_TARGETS := product cell_forward checkpoint corpus
+
+.PHONY: check test test-no-features test-levels planted bench bench-test fuzz-smoke package exhaustive
+
+check: ## format, lints, docs: warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p ifog-kernels -p ifog --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
+	test "$$($(CARGO) tree -p ifog-kernels --no-default-features -e normal | wc -l)" = 1
+
+test: ## everything, the README's second command
+	$(CARGO) test --workspace
+
+test-no-features: ## the kernels on `core` and `alloc` alone, the model without threads
+	$(CARGO) test -p ifog-kernels --no-default-features
+	$(CARGO) test -p ifog --no-default-features --lib
+
+test-levels: ## the suites that compute, once for each instruction set of this machine
+	set -e; for level in $(LEVELS); do echo "== IFOG_ISA=$$level"; \
+	  IFOG_ISA=$$level $(CARGO) test -q -p ifog -p ifog-tests; done
+
+planted: ## every planted bug must be caught
+	RUSTFLAGS="--cfg ifog_planted" $(CARGO) test -p ifog-kernels --test planted --target-dir target/planted
+
+bench: ## wall-clock benchmarks; nothing else may run beside them
+	$(CARGO) bench -p ifog-benches
+
+bench-test: ## the benchmarks' own checks, untimed
+	$(CARGO) bench -p ifog-benches -- --test
+
+fuzz-smoke: ## each target for a short while
+	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked --version 0.13.2
+	set -e; for target in $(FUZZ_TARGETS); do echo "== $$target"; \
+	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); done
+
+package: ## each publishable crate, with the files it would be published with
+	$(CARGO) package --workspace --exclude ifog-benches --exclude ifog-tests --allow-dirty --no-verify
+
+exhaustive: ## accuracy of exp, sigmoid and tanh on all 2^32 floats, about 5 minutes
+	$(CARGO) test --release -p ifog-kernels exhaustive -- --ignored --nocapture
