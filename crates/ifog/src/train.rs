@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ifog_kernels::{Cell, Level, LevelError, Threads};
+use ifog_kernels::{Cell, Level, LevelError, Tape, Threads};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::CheckpointError;
@@ -146,6 +146,15 @@ pub enum TrainError {
         step: u64,
         /// Loss, or the tensor with the first non-finite gradient.
         what: String,
+    },
+    /// More memory than the system gives.
+    #[error(
+        "training needs about {mebibytes} MiB, which this machine does not have: give a smaller hidden width, \
+         batch or sequence length"
+    )]
+    Memory {
+        /// What would be needed.
+        mebibytes: u128,
     },
     /// The network.
     #[error(transparent)]
@@ -353,9 +362,10 @@ impl Trainer {
             outputs: symbols,
         };
         let layout = Layout::new(network)?;
+        let (steps, batch) = (corpus.seq_len(), corpus.batch());
+        check_memory(&layout, steps, batch)?;
         let parameters = initial_parameters(&layout, config.init, config.forget_bias, config.seed);
         let pool = Pool::new(config.threads)?;
-        let (steps, batch) = (corpus.seq_len(), corpus.batch());
         let rng = Rng::new(config.seed, Stream::Dropout);
         let dropout = Dropout::new(
             config.dropout,
@@ -532,6 +542,30 @@ impl Trainer {
         let bad = tensors.find(|(_, range)| gradient[range.clone()].iter().any(|g| !g.is_finite()));
         bad.map_or("norm of the gradient".to_owned(), |(name, _)| {
             format!("gradient of {name}")
+        })
+    }
+}
+
+/// Asks the system for all the memory at once, and gives it back: a refusal here is a sentence, later it would be an
+/// abort.
+fn check_memory(layout: &Layout, steps: usize, batch: usize) -> Result<(), TrainError> {
+    // Parameters, gradient, two moments, and two packings.
+    let parameters = 6 * layout.len() as u128;
+    let config = layout.config();
+    let rows = steps as u128 * batch as u128;
+    let tapes = layout.shapes().iter().map(|shape| {
+        Tape::<f32>::floats(*shape, steps, batch).map_or(u128::MAX >> 32, |floats| floats as u128)
+    });
+    // Outputs of the decoder, gradients of two layers' outputs, two masks a layer.
+    let rest = rows * (config.outputs + (2 + 2 * config.layers) * config.hidden) as u128;
+    let bytes = 4 * (parameters + tapes.sum::<u128>() + rest);
+    let mut probe = Vec::<u8>::new();
+    let fits = usize::try_from(bytes).is_ok_and(|bytes| probe.try_reserve_exact(bytes).is_ok());
+    if fits {
+        Ok(())
+    } else {
+        Err(TrainError::Memory {
+            mebibytes: bytes >> 20,
         })
     }
 }
