@@ -4,7 +4,8 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ifog_benches::fill;
 use ifog_kernels::{
-    Level, MatMut, MatRef, PackedMatrix, ShapeError, Threads, accumulate_outer, math, outer_scratch_len,
+    Level, MatMut, MatRef, PackedMatrix, ShapeError, Threads, accumulate_outer, math,
+    outer_scratch_len,
 };
 
 fn level() -> Level {

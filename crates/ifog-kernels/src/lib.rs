@@ -1,4 +1,116 @@
-//! Placeholder.
+//! Recurrent cells on the CPU: RNN, LSTM and GRU, forward and backpropagation through time, with the same bits on
+//! every machine.
+//!
+//! # The mathematics
+//!
+//! T steps, B rows, I inputs, H hidden units, G gates. Row vectors: a = x W + h U + b with W `[I, G·H]`, U `[H, G·H]`,
+//! b `[G·H]`; σ is the logistic function, ⊙ elementwise.
+//!
+//! ```text
+//! RNN              h' = tanh(a)
+//!
+//! LSTM             i = σ(a_i)   f = σ(a_f)   o = σ(a_o)   g = tanh(a_g)
+//! gates i f o g    c' = f ⊙ c + i ⊙ g        h' = o ⊙ tanh(c')
+//!
+//! GRU              z = σ(a_z)   r = σ(a_r)   h~ = tanh(x W_h + (r ⊙ h) U_h + b_h)
+//! gates z r h~     h' = (1 − z) ⊙ h + z ⊙ h~
+//!
+//! GRU, reset after r = σ(a_r)   z = σ(a_z)   n = tanh(x W_n + b_in + r ⊙ (h U_n + b_hn))
+//! gates r z n      h' = (1 − z) ⊙ n + z ⊙ h
+//! ```
+//!
+//! ```
+//! use ifog_kernels::*;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (steps, batch) = (5, 2);
+//! let shape = Shape::new(Cell::Lstm, 3, 4)?;
+//! let params = vec![0.1f32; shape.param_len()];
+//!
+//! let uses = Uses { dense_input: true, backward: false };
+//! let mut cell = PackedCell::new(Level::detect()?, shape, uses)?;
+//! cell.pack(shape.split(&params)?);
+//!
+//! let x = vec![1.0f32; steps * batch * 3];
+//! let (mut h, mut c) = (vec![0.0; batch * 4], vec![0.0; batch * 4]);
+//! let mut out = vec![0.0; steps * batch * 4];
+//! let mut scratch = vec![0.0; cell.infer_scratch_len(steps, batch)];
+//! cell.infer(
+//!     Infer {
+//!         steps,
+//!         batch,
+//!         input: Input::Dense(MatRef::new(&x, steps * batch, 3)?),
+//!         h: &mut h,
+//!         c: &mut c,
+//!         out: MatMut::new(&mut out, steps * batch, 4)?,
+//!         scratch: &mut scratch,
+//!     },
+//!     Threads::SINGLE,
+//! );
+//! assert_eq!(h[..], out[(steps - 1) * batch * 4..]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Training records a [`Tape`] ([`PackedCell::forward`]) and runs it backwards ([`PackedCell::backward`]):
+//!
+//! ```
+//! use ifog_kernels::*;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (steps, batch, threads) = (5, 2, Threads::SINGLE);
+//! let shape = Shape::new(Cell::Gru, 3, 4)?;
+//! let params = vec![0.1f64; shape.param_len()];
+//! let mut cell = PackedCell::new(Level::detect()?, shape, Uses { dense_input: true, backward: true })?;
+//! cell.pack(shape.split(&params)?);
+//!
+//! let x = vec![1.0f64; steps * batch * 3];
+//! let input = Input::Dense(MatRef::new(&x, steps * batch, 3)?);
+//! let mut tape = Tape::new(shape, steps, batch)?;
+//! let h = vec![0.0; batch * 4];
+//! cell.forward(Record { steps, batch, input, h: &h, c: &[], tape: &mut tape }, threads);
+//!
+//! // The loss is the sum of all outputs: its gradient is 1 everywhere.
+//! let dout = vec![1.0; steps * batch * 4];
+//! let mut dh = vec![0.0; batch * 4];
+//! let mut gradient = vec![0.0; shape.param_len()];
+//! let mut scratch = vec![0.0; cell.backward_scratch_len(batch, threads)];
+//! cell.backward(
+//!     Backprop {
+//!         input,
+//!         tape: &mut tape,
+//!         dout: MatRef::new(&dout, steps * batch, 4)?,
+//!         dh: &mut dh,
+//!         dc: &mut [],
+//!         grads: shape.split_mut(&mut gradient)?,
+//!         dx: None,
+//!         scratch: &mut scratch,
+//!     },
+//!     threads,
+//! );
+//! assert!(gradient.iter().any(|g| *g != 0.0));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The same bits everywhere
+//!
+//! Every output element is one accumulator: it starts at the bias, runs over the inputs and then over the hidden units by
+//! fused multiply-add. Gate functions are one polynomial each with IEEE division ([`math`]). Weight gradients reduce over
+//! the last step first. So AVX2, AVX-512 and scalar code with FMA agree to the bit; so do any number of threads, a row in
+//! any batch, one call of T steps and T calls of one, and a window cut into pieces. The portable level without FMA
+//! rounds once more per product. `IFOG_ISA=portable|scalar-fma|avx2|avx512` forces a level, and [`Level::detect`] fails if
+//! the machine lacks it.
+//!
+//! # Features
+//!
+//! * `std` (default): detection of the instruction set at run time. Without it the crate is `no_std` with `alloc`, and uses
+//!   the level that the build was made for.
+//! * `rayon`: threads, in the pool of the caller ([`Threads::current`]).
+//! * `bytemuck`: casts of the weights.
+//!
+//! There is no required dependency. Calls allocate nothing once their buffers exist; `unsafe` stays in this crate.
+
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;

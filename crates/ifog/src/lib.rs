@@ -1,4 +1,36 @@
-//! Placeholder.
+//! Recurrent networks that learn: stacked RNN, LSTM or GRU layers, truncated backpropagation through time,
+//! character-level language models.
+//!
+//! ```text
+//! x_t → [embedding] → layer 0 → … → layer L−1 → y_t = h_t W + b
+//! language model     loss = mean over t of −ln softmax(y_t)[x_{t+1}]        (nats)
+//! truncated BPTT     ∂loss/∂θ over T steps; the state (h, c) is carried into the next T as a constant
+//! ```
+//!
+//! ```
+//! use ifog::train::{TrainConfig, Trainer};
+//!
+//! # fn main() -> Result<(), ifog::train::TrainError> {
+//! let config = TrainConfig { hidden: 32, layers: 1, lr: 1e-2, threads: 1, ..TrainConfig::default() };
+//! let mut trainer = Trainer::new(config, b"hello")?;
+//! for _ in 0..200 {
+//!     trainer.step()?;
+//! }
+//! // "h" predicts "e", "e" predicts "l", the first "l" another, the second "o".
+//! assert_eq!(trainer.sample(4, 0.0, b"h", 0)?, b"ello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! * [`train`]: the trainer. [`language_model`]: evaluation and sampling. [`checkpoint`]: files, named as PyTorch's.
+//! * [`network`]: the layers at work, in f32 and f64. [`parameters`]: one flat buffer. [`loss`], [`optimizer`], [`clip`],
+//!   [`dropout`], [`init`].
+//! * [`corpus`], [`vocabulary`], [`sampling`], [`rng`]: text in and out.
+//! * [`gradcheck`]: every gradient against central differences.
+//!
+//! A seed determines every bit of a run, on every machine with fused multiply-add and for any number of threads. The
+//! feature `rayon` (default) brings the threads. There is no `unsafe` here.
+
 #![forbid(unsafe_code)]
 
 pub mod atomic_file;
@@ -22,3 +54,8 @@ pub mod train;
 pub mod vocabulary;
 
 pub use ifog_kernels::{Cell, Level, Threads};
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
