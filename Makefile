@@ -5,7 +5,7 @@ LEVELS := $(shell grep -q avx512dq /proc/cpuinfo 2>/dev/null && echo avx512) \
 FUZZ_SECONDS ?= 20
 FUZZ_TARGETS := product cell_forward checkpoint corpus
 
-.PHONY: check test test-no-features test-levels planted bench bench-test fuzz-smoke package exhaustive
+.PHONY: check test test-features test-levels planted bench bench-test fuzz-smoke package exhaustive
 
 check: ## format, lints, docs: warnings are errors
 	$(CARGO) fmt --all --check
@@ -17,8 +17,10 @@ check: ## format, lints, docs: warnings are errors
 test: ## everything, the README's second command
 	$(CARGO) test --workspace
 
-test-no-features: ## the kernels on `core` and `alloc` alone, the model without threads
+test-features: ## the kernels on `core` and `alloc` alone and with every feature, the model without threads
 	$(CARGO) test -p ifog-kernels --no-default-features
+	$(CARGO) test -p ifog-kernels --all-features --doc
+	$(CARGO) test -p ifog-kernels --all-features --test limits
 	$(CARGO) test -p ifog --no-default-features --lib
 
 test-levels: ## the suites that compute, once for each instruction set of this machine

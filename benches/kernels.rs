@@ -62,8 +62,8 @@ fn gate_functions(criterion: &mut Criterion) {
     let values = fill(4096, 8.0);
     let mut group = criterion.benchmark_group("gate functions/4096");
     group.throughput(Throughput::Elements(values.len() as u64));
-    type Function = fn(Level, &mut [f32]);
-    let functions: [(&str, Function, fn(f64) -> f64); 3] = [
+    type Case = (&'static str, fn(Level, &mut [f32]), fn(f64) -> f64);
+    let functions: [Case; 3] = [
         ("exp", math::exp_slice, f64::exp),
         ("sigmoid", math::sigmoid_slice, |x| 1.0 / (1.0 + (-x).exp())),
         ("tanh", math::tanh_slice, f64::tanh),

@@ -158,6 +158,34 @@ impl Shape {
         Ok(Params { w, u, b })
     }
 
+    /// As [`Shape::split`] of the bytes of a flat buffer, in the machine's byte order: weights in a mapped
+    /// file or a static need no copy.
+    ///
+    /// ```
+    /// # use ifog_kernels::{Cell, Shape};
+    /// # fn main() -> Result<(), ifog_kernels::ShapeError> {
+    /// let shape = Shape::new(Cell::Rnn, 1, 1)?;
+    /// let flat = [0.5f32, -0.25, 1.0];
+    /// let params = shape.split_bytes::<f32>(bytemuck::bytes_of(&flat))?;
+    /// assert_eq!((params.w, params.u, params.b), (&[0.5][..], &[-0.25][..], &[1.0][..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The bytes are not those of [`Shape::param_len`] elements, or do not stand where an `E` may.
+    #[cfg(feature = "bytemuck")]
+    pub fn split_bytes<E: Element + bytemuck::AnyBitPattern>(
+        self,
+        bytes: &[u8],
+    ) -> Result<Params<'_, E>, ShapeError> {
+        let expected = self.param_len() * size_of::<E>();
+        self.check("the byte slice", bytes.len(), expected)?;
+        let flat =
+            bytemuck::try_cast_slice(bytes).map_err(|_| ShapeError::Misaligned(align_of::<E>()))?;
+        self.split(flat)
+    }
+
     /// As [`Shape::split`], to write to.
     ///
     /// # Errors

@@ -107,7 +107,7 @@
 //! * `std` (default): detection of the instruction set at run time. Without it the crate is `no_std` with `alloc`, and uses
 //!   the level that the build was made for.
 //! * `rayon`: threads, in the pool of the caller ([`Threads::current`]).
-//! * `bytemuck`: casts of the weights.
+//! * `bytemuck`: weights straight from bytes (`Shape::split_bytes`).
 //!
 //! There is no required dependency. Calls allocate nothing once their buffers exist; `unsafe` stays in this crate.
 

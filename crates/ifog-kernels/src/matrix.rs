@@ -44,6 +44,8 @@ pub enum ShapeError {
         /// Columns of a row.
         cols: usize,
     },
+    /// Bytes that do not start at a multiple of this many.
+    Misaligned(usize),
 }
 
 impl<'a, E> MatRef<'a, E> {
@@ -196,6 +198,7 @@ impl fmt::Display for ShapeError {
                     "rows of {cols} columns cannot start {row_stride} elements apart"
                 )
             }
+            Self::Misaligned(to) => write!(f, "the bytes do not start at a multiple of {to}"),
         }
     }
 }

@@ -280,3 +280,23 @@ fn train(shape: Shape, forward: Lengths, backward: Lengths) {
     }
     assert_eq!(backward.steps == 0, dh.iter().all(|dh| *dh == 0.25));
 }
+
+#[cfg(feature = "bytemuck")]
+#[test]
+fn parameters_from_bytes_need_the_right_length_and_place() {
+    let shape = Shape::new(Cell::Lstm, 3, 5).unwrap();
+    let flat = vec![0.25f32; shape.param_len() + 1];
+    let bytes: &[u8] = bytemuck::cast_slice(&flat);
+    let len = shape.param_len() * 4;
+    assert!(shape.split_bytes::<f32>(&bytes[..len]).is_ok());
+    let short = shape.split_bytes::<f32>(&bytes[..len - 1]).unwrap_err();
+    assert_eq!(
+        short.to_string(),
+        "the byte slice has 719 elements, and its shape asks for 720"
+    );
+    let moved = shape.split_bytes::<f32>(&bytes[1..len + 1]).unwrap_err();
+    assert_eq!(
+        moved.to_string(),
+        "the bytes do not start at a multiple of 4"
+    );
+}
