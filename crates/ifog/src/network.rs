@@ -106,13 +106,15 @@ impl<E: Element> Packed<E> {
                 },
             )
         });
-        let cells = cells
+        let cells: Vec<PackedCell<E>> = cells
             .collect::<Result<_, _>>()
             .map_err(ConfigError::Shape)?;
         let table = match config.input {
-            InputConfig::OneHot { vocabulary } | InputConfig::Embedding { vocabulary, .. } => {
-                Some(TokenTable::new(layout.shapes()[0], vocabulary).map_err(ConfigError::Shape)?)
-            }
+            InputConfig::OneHot { vocabulary } | InputConfig::Embedding { vocabulary, .. } => Some(
+                cells[0]
+                    .token_table(vocabulary)
+                    .map_err(ConfigError::Shape)?,
+            ),
             InputConfig::Dense { .. } => None,
         };
         let (h, o) = (config.hidden, config.outputs);
@@ -152,7 +154,7 @@ impl<E: Element> Packed<E> {
                     self.cells[0].fill_table(rows, table, threads);
                 }
                 InputConfig::OneHot { .. } | InputConfig::Dense { .. } => {
-                    table.fill_one_hot(split(&self.layout, params, 0));
+                    self.cells[0].fill_one_hot(split(&self.layout, params, 0), table);
                 }
             }
         }
@@ -215,7 +217,7 @@ impl<E: Element> Reader<E> {
         let scratch = weights
             .cells
             .iter()
-            .map(|cell| cell.infer_scratch_len(steps, batch));
+            .map(|cell| cell.forward_scratch_len(steps, batch));
         Self {
             layout: weights.layout.clone(),
             steps,
@@ -308,10 +310,10 @@ impl<E: Element> Learner<E> {
             .collect::<Result<_, _>>()
             .map_err(ConfigError::Shape)?;
         let rows = steps * batch;
-        let cells = weights
-            .cells
-            .iter()
-            .map(|cell| cell.backward_scratch_len(batch, threads));
+        let cells = weights.cells.iter().map(|cell| {
+            let forward = cell.forward_scratch_len(steps, batch);
+            forward.max(cell.backward_scratch_len(batch, threads))
+        });
         let decoder = outer_scratch_len(config.hidden, threads);
         let embedding = outer_scratch_len(config.input.width(), threads);
         let scratch = cells.max().unwrap_or(0).max(decoder).max(embedding);
@@ -389,6 +391,7 @@ impl<E: Element> Learner<E> {
                     h,
                     c,
                     tape,
+                    scratch: &mut self.scratch,
                 },
                 self.threads,
             );
