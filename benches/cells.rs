@@ -2,8 +2,8 @@
 #![allow(missing_docs, reason = "criterion's macros generate the entry points")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ifog_benches::Case;
-use ifog_kernels::Cell;
+use ifog::bench::{Case, Pass, Workload};
+use ifog::{Cell, Level};
 
 /// (B, H) of each cell at T = 64; the first is the anchor.
 const GRID: [(Cell, usize, usize); 7] = [
@@ -18,21 +18,44 @@ const GRID: [(Cell, usize, usize); 7] = [
 
 fn cells(criterion: &mut Criterion) {
     for (cell, batch, hidden) in GRID {
-        Case::check(cell, batch, hidden);
-        let mut case = Case::new(cell, 64, batch, hidden);
-        let mut group = criterion.benchmark_group(case.name());
-        group.throughput(Throughput::Elements(case.flops()));
-        group.bench_function("infer", |bencher| bencher.iter(|| case.infer()));
-        group.throughput(Throughput::Elements(3 * case.flops()));
-        group.bench_function("train", |bencher| bencher.iter(|| case.train()));
-        group.finish();
+        let case = Case {
+            pass: Pass::Infer,
+            cell,
+            batch,
+            steps: 64,
+            input: hidden,
+            hidden,
+            threads: 1,
+        };
+        let name = format!("{cell}/B{batch}xT64xH{hidden}");
+        for pass in [Pass::Infer, Pass::Train] {
+            run(criterion, &name, Case { pass, ..case });
+        }
     }
-    let mut group = criterion.benchmark_group("step");
     for hidden in [16, 64, 128, 256] {
-        let mut case = Case::new(Cell::Lstm, 1, 1, hidden);
-        group.throughput(Throughput::Elements(case.flops()));
-        group.bench_function(case.name(), |bencher| bencher.iter(|| case.infer()));
+        let case = Case {
+            pass: Pass::Step,
+            cell: Cell::Lstm,
+            batch: 1,
+            steps: 1,
+            input: hidden,
+            hidden,
+            threads: 1,
+        };
+        run(criterion, &format!("lstm/H{hidden}"), case);
     }
+}
+
+/// Checked first, then timed.
+fn run(criterion: &mut Criterion, name: &str, case: Case) {
+    let level = Level::detect().unwrap_or_else(|error| panic!("{error}"));
+    let mut workload = Workload::new(case, level).unwrap_or_else(|error| panic!("{error}"));
+    workload.check().unwrap_or_else(|error| panic!("{error}"));
+    let mut group = criterion.benchmark_group(name);
+    group.throughput(Throughput::Elements(case.flops() as u64));
+    group.bench_function(case.pass.name(), |bencher| {
+        bencher.iter_custom(|repeats| workload.time(repeats));
+    });
     group.finish();
 }
 

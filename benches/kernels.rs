@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "criterion's macros generate the entry points")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ifog_benches::fill;
+use ifog::bench::fill;
 use ifog_kernels::{
     Level, MatMut, MatRef, PackedMatrix, ShapeError, Threads, accumulate_outer, math,
     outer_scratch_len,

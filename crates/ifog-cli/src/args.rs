@@ -6,6 +6,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ifog::Cell;
 
+use crate::bench::Bench;
+
 /// Recurrent networks on the CPU: train character-level language models, sample from them, evaluate them.
 #[derive(Debug, Parser)]
 #[command(name = "ifog", version, arg_required_else_help = true)]
@@ -25,6 +27,7 @@ pub(crate) enum Command {
     Sample(Sample),
     Eval(Eval),
     Gradcheck(Gradcheck),
+    Bench(Bench),
     Info(Info),
 }
 
@@ -292,13 +295,13 @@ pub(crate) enum SplitPart {
 }
 
 /// The cells by their names in files, in the order of the help.
-fn cell_parser() -> impl TypedValueParser<Value = Cell> {
+pub(crate) fn cell_parser() -> impl TypedValueParser<Value = Cell> {
     let names = [Cell::Lstm, Cell::Gru, Cell::GruAfter, Cell::Rnn].map(Cell::name);
     PossibleValuesParser::new(names)
         .try_map(|name| Cell::named(&name).ok_or("there is no such cell"))
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("give a whole number of at least 1".into()),
         Ok(number) => Ok(number),

@@ -137,6 +137,7 @@ mod product;
 mod sequence;
 mod simd;
 mod split;
+mod stepper;
 mod tape;
 mod tile;
 
@@ -153,4 +154,5 @@ pub use parallel::Threads;
 pub use planted::{Bug, plant};
 pub use product::PackedMatrix;
 pub use sequence::{Infer, Record};
+pub use stepper::Stepper;
 pub use tape::Tape;

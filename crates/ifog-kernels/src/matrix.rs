@@ -46,6 +46,8 @@ pub enum ShapeError {
     },
     /// Bytes that do not start at a multiple of this many.
     Misaligned(usize),
+    /// A cell that was packed for tokens alone is to read vectors.
+    NoDenseInput,
 }
 
 impl<'a, E> MatRef<'a, E> {
@@ -199,6 +201,9 @@ impl fmt::Display for ShapeError {
                 )
             }
             Self::Misaligned(to) => write!(f, "the bytes do not start at a multiple of {to}"),
+            Self::NoDenseInput => f.write_str(
+                "the cell was packed for tokens alone: pack it with Uses::dense_input to feed it vectors",
+            ),
         }
     }
 }

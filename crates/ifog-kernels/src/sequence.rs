@@ -158,7 +158,7 @@ impl<E: Element> PackedCell<E> {
     }
 
     /// What infer and train have in common; the pointers are to be filled in.
-    fn forward_args(&self, batch: usize) -> Forward<E> {
+    pub(crate) fn forward_args(&self, batch: usize) -> Forward<E> {
         let hidden = self.shape().hidden();
         Forward {
             batch,
@@ -253,7 +253,7 @@ impl<E: Element> PackedCell<E> {
     }
 
     /// One part of the recurrence.
-    fn run_forward(&self, args: &Forward<E>, fused: bool, work: Work) {
+    pub(crate) fn run_forward(&self, args: &Forward<E>, fused: bool, work: Work) {
         let fused = fused && matches!(args.init, Init::Bias(_));
         let weights = ForwardWeights {
             u: self.u.weights(),
@@ -272,7 +272,7 @@ impl<E: Element> PackedCell<E> {
     ///
     /// # Safety
     /// The steps exist, and `xw` has room for them.
-    unsafe fn input_product(
+    pub(crate) unsafe fn input_product(
         &self,
         args: &Forward<E>,
         xw: *mut E,

@@ -18,6 +18,7 @@
 //! two rows is bound by loads; (3) panels outside, rows inside: a panel is read from L2 by every tile and from further
 //! away only once; (4) two runs, so that x W and h U share one set of accumulators that never leaves the registers.
 
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use crate::element::Element;
@@ -195,8 +196,9 @@ pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S>>(
     rows: Range<usize>,
 ) {
     let layout = products[0].right.layout;
-    let mut scratch = Scratch([[s.splat(S::Elem::ZERO); MAX_VECTORS]; MAX_ROWS]);
-    let slots = scratch.0.as_mut_ptr().cast::<S::Elem>();
+    // Not initialised: 2 KiB of zeros would cost as much as a small step.
+    let mut scratch = MaybeUninit::<Scratch<S::V>>::uninit();
+    let slots = scratch.as_mut_ptr().cast::<S::Elem>();
     let slot = |r: usize| slots.wrapping_add(r * MAX_VECTORS * S::LANES);
     let mut tile = Tile::blank();
     for index in panels {

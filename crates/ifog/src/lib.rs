@@ -26,7 +26,7 @@
 //! * [`network`]: the layers at work, in f32 and f64. [`parameters`]: one flat buffer. [`loss`], [`optimizer`], [`clip`],
 //!   [`dropout`], [`init`].
 //! * [`corpus`], [`vocabulary`], [`sampling`], [`rng`]: text in and out.
-//! * [`gradcheck`]: every gradient against central differences.
+//! * [`gradcheck`]: every gradient against central differences. [`bench`]: cell throughput beside the machine's limit.
 //!
 //! A seed determines every bit of a run, on every machine with fused multiply-add and for any number of threads. The
 //! feature `rayon` (default) brings the threads. There is no `unsafe` here.
@@ -34,6 +34,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic_file;
+pub mod bench;
 pub mod checkpoint;
 pub mod clip;
 pub mod config;

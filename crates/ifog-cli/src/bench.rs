@@ -1,0 +1,221 @@
+//! `ifog bench`.
+
+mod compare;
+mod grid;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ifog::bench::{Case, Effort, Machine, Pass, Timing, Workload};
+use ifog::{Cell, Level};
+use indicatif::ProgressBar;
+use serde::{Deserialize, Serialize};
+
+use crate::args::{at_least_one, cell_parser};
+use crate::failure::Failure;
+use crate::level::level;
+use crate::output::{log, print_json, print_line};
+
+/// Measure cell throughput on this machine, beside the machine's own limit.
+///
+/// The limit of a case, its roofline, is the time of its FLOPs at the peak of this machine, or of its reading at the
+/// bandwidth of a working set of that size, whichever is longer; both are measured in the same run. Each case is
+/// compared with the portable level before it is timed. Run nothing beside it.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ifog bench --quick\n  ifog bench --cell lstm --pass infer,train --batch 8,32,64 --hidden 128,256\n  \
+    ifog bench --json > before.jsonl; ifog bench --compare before.jsonl\n  ifog bench --sweep --pass infer\n\n\
+    Pin it where other work is on the machine: taskset -c 1 ifog bench"
+)]
+pub(crate) struct Bench {
+    /// Cells.
+    #[arg(long, value_delimiter = ',', value_parser = cell_parser(), value_name = "CELL,…")]
+    cell: Vec<Cell>,
+    /// Passes: a sequence, a sequence forward and back, or one step a call.
+    #[arg(long, value_delimiter = ',', value_name = "PASS,…")]
+    pass: Vec<PassName>,
+    /// Batches.
+    #[arg(long, value_delimiter = ',', value_parser = at_least_one, value_name = "N,…")]
+    batch: Vec<usize>,
+    /// Hidden widths.
+    #[arg(long, value_delimiter = ',', value_parser = at_least_one, value_name = "N,…")]
+    hidden: Vec<usize>,
+    /// Input width; without it, the hidden width.
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    input: Option<usize>,
+    /// Steps of a sequence; without it, 64, and 256 for a batch of 1.
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    steps: Option<usize>,
+    /// Threads.
+    #[arg(long, default_value_t = 1, value_parser = at_least_one, value_name = "N")]
+    threads: usize,
+    /// Fewer cases and shorter runs: under half a minute.
+    #[arg(long)]
+    quick: bool,
+    /// Uneven widths from 8 to 1100 and batches from 1 to 130 instead, to find cliffs.
+    #[arg(long, conflicts_with_all = ["batch", "hidden"])]
+    sweep: bool,
+    /// Compare with the lines of an earlier --json.
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+    /// Print a line of JSON a case.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum PassName {
+    Infer,
+    Train,
+    Step,
+}
+
+/// A measured case, as `--json` prints it. Times are milliseconds of a call.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Line {
+    case: String,
+    cell: String,
+    #[serde(rename = "B")]
+    batch: usize,
+    #[serde(rename = "T")]
+    steps: usize,
+    #[serde(rename = "I")]
+    input: usize,
+    #[serde(rename = "H")]
+    hidden: usize,
+    threads: usize,
+    isa: String,
+    /// Median of the runs.
+    ms: f64,
+    ms_min: f64,
+    /// (Third quartile − first) / median.
+    spread: f64,
+    gflops: f64,
+    roofline_ms: f64,
+    roofline_fraction: f64,
+}
+
+impl Line {
+    fn new(case: Case, level: Level, timing: Timing, bound: f64) -> Self {
+        Self {
+            case: case.pass.name().to_owned(),
+            cell: case.cell.name().to_owned(),
+            batch: case.batch,
+            steps: case.steps,
+            input: case.input,
+            hidden: case.hidden,
+            threads: case.threads,
+            isa: level.name().to_owned(),
+            ms: timing.median * 1e3,
+            ms_min: timing.min * 1e3,
+            spread: timing.spread,
+            gflops: case.flops() / timing.median / 1e9,
+            roofline_ms: bound * 1e3,
+            roofline_fraction: bound / timing.median,
+        }
+    }
+
+    /// Time of a step.
+    fn step_us(&self) -> f64 {
+        self.ms * 1e3 / self.steps as f64
+    }
+}
+
+/// Measures every case.
+pub(crate) fn run(args: &Bench) -> Result<(), Failure> {
+    let level = level()?;
+    let before = args.compare.as_deref().map(compare::read).transpose()?;
+    let cases = grid::cases(args);
+    let effort = if args.quick || args.sweep {
+        Effort::QUICK
+    } else {
+        Effort::FULL
+    };
+    let mut machine = Machine::new(level);
+    if !args.json {
+        print_machine(&mut machine, level, args.threads)?;
+        print_line(HEADER)?;
+    }
+    // Draws nothing where standard error is no terminal.
+    let bar = ProgressBar::new(cases.len() as u64);
+    let mut lines = Vec::new();
+    for case in cases {
+        let line = measure(case, level, effort, &mut machine)?;
+        bar.suspend(|| match args.json {
+            true => print_json(&line),
+            false => print_line(row(&line)),
+        })?;
+        bar.inc(1);
+        lines.push(line);
+    }
+    bar.finish_and_clear();
+    if args.sweep {
+        grid::report_cliffs(&lines)?;
+    }
+    match before {
+        Some(before) => compare::report(&before, &lines, args.json),
+        None => Ok(()),
+    }
+}
+
+fn measure(
+    case: Case,
+    level: Level,
+    effort: Effort,
+    machine: &mut Machine,
+) -> Result<Line, Failure> {
+    let mut workload = Workload::new(case, level)?;
+    workload.check()?;
+    let bound = case.bound(machine);
+    let timing = workload.measure(effort);
+    Ok(Line::new(case, level, timing, bound))
+}
+
+fn print_machine(machine: &mut Machine, level: Level, threads: usize) -> Result<(), Failure> {
+    log("measuring the machine");
+    let peak = machine.peak(threads) / 1e9;
+    print_line(format!(
+        "{level}, {threads} thread{}: {peak:.1} GFLOP/s f32",
+        if threads == 1 { "" } else { "s" }
+    ))?;
+    let mut read = |name: &str, bytes: f64| {
+        let rate = machine.bandwidth(bytes * threads as f64, threads) / 1e9;
+        print_line(format!("reading {name:>8} a thread: {rate:6.1} GB/s"))
+    };
+    read("16 KiB", 16e3)?;
+    read("512 KiB", 512e3)?;
+    read("4 MiB", 4e6)?;
+    read("256 MiB", 256e6)?;
+    print_line("")
+}
+
+const HEADER: &str = "pass   cell         B     T     I     H  thr         time  a step, us  GFLOP/s   bound  of it  noise";
+
+fn row(line: &Line) -> String {
+    format!(
+        "{:6} {:9} {:4} {:5} {:5} {:5} {:4} {:9.4} ms {:11.3} {:8.1} {:7.4} {:6.3} {:5.1}%",
+        line.case,
+        line.cell,
+        line.batch,
+        line.steps,
+        line.input,
+        line.hidden,
+        line.threads,
+        line.ms,
+        line.step_us(),
+        line.gflops,
+        line.roofline_ms,
+        line.roofline_fraction,
+        line.spread * 100.0
+    )
+}
+
+impl From<PassName> for Pass {
+    fn from(name: PassName) -> Self {
+        match name {
+            PassName::Infer => Self::Infer,
+            PassName::Train => Self::Train,
+            PassName::Step => Self::Step,
+        }
+    }
+}

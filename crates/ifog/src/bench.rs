@@ -1,0 +1,35 @@
+//! How fast cells run, and how fast they could: cases, the machine's own limits, and the time between.
+//!
+//! ```text
+//! FLOPs      infer, step   2·T·B·G·H·(I + H)        train   three times that
+//! bound      Σ over phases of max(FLOPs / peak, bytes / bandwidth of a working set of that size)
+//! fraction   bound / time
+//! ```
+//!
+//! The bound is a roofline (Williams, Waterman & Patterson 2009): peak and bandwidths are measured ([`Machine`]), with as many
+//! threads as the case has. It leaves out gate functions and the meeting of threads, which no machine does for nothing: 1 is out of
+//! reach. A training pass is forward and BPTT to the gradients of weights, inputs and initial state.
+//!
+//! ```
+//! use ifog::bench::{Case, Effort, Pass, Workload};
+//! use ifog::{Cell, Level};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let case = Case { pass: Pass::Infer, cell: Cell::Lstm, batch: 8, steps: 4, input: 32, hidden: 32, threads: 1 };
+//! let mut workload = Workload::new(case, Level::detect()?)?;
+//! workload.check()?;
+//! let time = workload.measure(Effort::SMOKE);
+//! assert!(time.median > 0.0 && time.min <= time.median);
+//! # Ok(())
+//! # }
+//! ```
+
+mod case;
+mod machine;
+mod timing;
+mod workload;
+
+pub use case::{Case, Pass};
+pub use machine::Machine;
+pub use timing::{Effort, Timing};
+pub use workload::{BenchError, Workload, fill};
