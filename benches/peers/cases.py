@@ -6,6 +6,7 @@ import numpy as np
 
 GATES = {"lstm": 4, "gru": 3, "gru-after": 3, "rnn": 1}
 VOCABULARY = 65
+IFOG = "ifog"  # among the names of the rivals
 KINDS = ("infer", "train", "step", "infer_b1", "charlm")
 
 

@@ -4,9 +4,8 @@ import json
 from itertools import groupby
 from pathlib import Path
 
-from cases import KINDS
+from cases import IFOG, KINDS
 
-IFOG = "ifog"
 TITLES = {
     "infer": "Inference of a sequence in one call, ms",
     "train": "Forward and backward pass, ms",

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from cases import VOCABULARY, Case, uniform
@@ -16,7 +17,6 @@ from onnx_model import write
 HERE = Path(__file__).resolve().parent
 PR_SET_PDEATHSIG = 1
 LONGEST_ANSWER_S = 900
-IFOG = "ifog"
 
 
 def commands(peers, python):
@@ -28,6 +28,7 @@ def commands(peers, python):
         "pytorch-fused": ([python, HERE / "workers/pytorch.py"], "fused"),
         "onnxruntime": ([python, HERE / "workers/ort.py"], ""),
         "openvino": ([python, HERE / "workers/openvino_cpu.py"], ""),
+        "jax": ([python, HERE / "workers/jax_xla.py"], ""),
         "onednn": ([peers / "peer-onednn"], ""),
         "rten": ([rust / "peer-rten"], ""),
         "tract": ([rust / "peer-tract"], ""),
@@ -86,10 +87,12 @@ class Worker:
         """Builds the case and returns the probe of its result."""
         before = self.pin(self.cores)
         model = "" if case.case == "charlm" else str(write(case, self.models))
-        answer = self.ask({"do": "prepare", "model": model, **case.fields()} | {"threads": len(self.cores)})
+        begin = time.monotonic()
+        answer = self.ask({"do": "prepare", "model": model, **case.fields()})
         if "skip" in answer:
             raise Refused(answer["skip"])
-        self.ask({"do": "measure", "seconds": WARM_UP_S})
+        if time.monotonic() - begin < SLOW_S:  # what is slower is warm now
+            self.ask({"do": "measure", "seconds": WARM_UP_S})
         self.spread(before)
         return answer["probe"]
 
@@ -198,6 +201,7 @@ class Ifog:
 
 
 WARM_UP_S = 0.1
+SLOW_S = 2
 SHORT_TRAINING = 20  # steps
 LONG_TRAINING_S = 3
 CORPUS = 200_000  # symbols, of which a tenth is for validation

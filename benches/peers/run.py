@@ -25,8 +25,8 @@ if __name__ == "__main__" and Path(sys.prefix) != PYTHON.parents[1]:
 import numpy as np  # noqa: E402
 
 import report  # noqa: E402
-from cases import KINDS, grid, selection, smoke  # noqa: E402
-from rivals import IFOG, Failed, Ifog, Refused, Worker, commands  # noqa: E402
+from cases import IFOG, KINDS, grid, selection, smoke  # noqa: E402
+from rivals import Failed, Ifog, Refused, Worker, commands  # noqa: E402
 
 # Two right f32 implementations differ by some 1e-6 here; a gate in the wrong place makes a difference of 1e-1.
 LARGEST_DIFFERENCE = 1e-4
@@ -55,7 +55,7 @@ def parse():
     size.add_argument("--quick", action="store_true", help="tiny cases in one short round: does everything run?")
     parser.add_argument("--only", metavar="TEXT", help="cases whose name contains this, e.g. 'lstm B=1 '")
     parser.add_argument("--ifog", type=Path, default=ROOT / "target/release/ifog", help="binary to measure")
-    parser.add_argument("--out", type=Path, default=PEERS / "out", help="folder of the results (default %(default)s)")
+    parser.add_argument("--out", type=Path, help=f"folder of the results (default {PEERS}/out, or quick)")
     parser.add_argument("--report", action="store_true", help="measure nothing, make table and chart again")
     arguments = parser.parse_args()
     arguments.cases = arguments.cases.split(",")
@@ -67,6 +67,7 @@ def parse():
     arguments.cores = set(cores[-arguments.threads :])  # the first one has the machine's interrupts
     if arguments.quick:
         arguments.rounds, arguments.seconds = 1, 0.02
+    arguments.out = arguments.out or PEERS / ("quick" if arguments.quick else "out")
     if not arguments.report and not arguments.ifog.exists():
         parser.error(f"{arguments.ifog} does not exist: run cargo build --release")
     arguments.commands = commands(PEERS, PYTHON)
