@@ -58,6 +58,33 @@ def confined(cores):
     return apply
 
 
+def ticks(process):
+    """Processor time of each thread so far."""
+    of = {}
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        fields = (task / "stat").read_text().rpartition(")")[2].split()
+        of[int(task.name)] = int(fields[11]) + int(fields[12])
+    return of
+
+
+def release(process, cores):
+    """Lets every thread run on all of `cores`; new threads inherit that."""
+    before = ticks(process)
+    for thread in before:
+        os.sched_setaffinity(thread, cores)
+    return before
+
+
+def spread(process, cores, before):
+    """Gives each of the threads that computed since `before` a core of its own: left alone they sometimes share one."""
+    after = ticks(process)
+    if len(cores) > 1:
+        busiest = sorted(after, key=lambda thread: before.get(thread, 0) - after[thread])[: len(cores)]
+        for thread, core in zip(sorted(busiest), sorted(cores)):
+            os.sched_setaffinity(thread, {core})
+    return after
+
+
 class Worker:
     """A rival's process. It is stopped unless it is asked something, so that its threads disturb nobody."""
 
@@ -85,7 +112,7 @@ class Worker:
 
     def prepare(self, case):
         """Builds the case and returns the probe of its result."""
-        before = self.pin(self.cores)
+        before = release(self.process, self.cores)
         model = "" if case.case == "charlm" else str(write(case, self.models))
         begin = time.monotonic()
         answer = self.ask({"do": "prepare", "model": model, **case.fields()})
@@ -93,7 +120,7 @@ class Worker:
             raise Refused(answer["skip"])
         if time.monotonic() - begin < SLOW_S:  # what is slower is warm now
             self.ask({"do": "measure", "seconds": WARM_UP_S})
-        self.spread(before)
+        spread(self.process, self.cores, before)
         return answer["probe"]
 
     def measure(self, seconds):
@@ -122,24 +149,6 @@ class Worker:
     def alive(self):
         return self.process.poll() is None
 
-    def pin(self, cores):
-        """Lets every thread run on all of `cores`, and returns how long each has run, in ticks."""
-        ticks = {}
-        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            fields = (task / "stat").read_text().rpartition(")")[2].split()
-            ticks[int(task.name)] = int(fields[11]) + int(fields[12])
-            os.sched_setaffinity(int(task.name), cores)
-        return ticks
-
-    def spread(self, before):
-        """Gives each of the threads that compute a core of its own: left alone they sometimes share one."""
-        if len(self.cores) == 1:
-            return
-        after = self.pin(self.cores)
-        busy = sorted(after, key=lambda thread: before.get(thread, 0) - after[thread])[: len(self.cores)]
-        for thread, core in zip(busy, sorted(self.cores)):
-            os.sched_setaffinity(thread, {core})
-
     def close(self):
         self.process.kill()
         self.process.wait()
@@ -150,22 +159,24 @@ class Ifog:
 
     def __init__(self, binary, cores, log):
         self.binary, self.cores, self.log = str(binary), cores, log
-        self.case, self.steps, self.peak = None, SHORT_TRAINING, None
+        self.case, self.step_ms, self.peak = None, None, None
         self.version = self.output("--version").strip()
         self.folder = Path(tempfile.mkdtemp(prefix="ifog-peers-"))
         symbols = ((uniform(CORPUS, 9) + 1) / 2 * VOCABULARY).astype("uint8") + ord("!")
         (self.folder / "corpus.txt").write_bytes(symbols.tobytes())
 
     def prepare(self, case):
-        self.case, self.steps = case, SHORT_TRAINING
+        self.case = case
         if case.case == "charlm":
-            # The first run is short and tells how many steps a measurement takes.
-            ms = self.train()["ms"]
-            self.steps = max(SHORT_TRAINING, round(LONG_TRAINING_S * 1e3 / ms))
+            self.step_ms = self.train(FEWEST_STEPS)["ms"]
         return {}
 
-    def measure(self, _seconds):
-        return self.train() if self.case.case == "charlm" else self.bench(self.case)
+    def measure(self, seconds):
+        """`ifog bench` takes half a second of samples of 50 ms, whatever is asked for."""
+        if self.case.case != "charlm":
+            return self.bench(self.case)
+        # It starts cold each time, so it runs for longer.
+        return self.train(max(FEWEST_STEPS, round(10 * seconds * 1e3 / self.step_ms)))
 
     def bench(self, case):
         kind = "infer" if case.case == "infer_b1" else case.case
@@ -173,12 +184,12 @@ class Ifog:
         row = json.loads(self.output("bench", "--cell", case.cell, "--pass", kind, *shape, "--json").splitlines()[-1])
         return {key: row[key] for key in ("ms", "ms_min", "roofline_ms", "isa")}
 
-    def train(self):
+    def train(self, steps):
         case = self.case
         if self.peak is None:  # GFLOP/s; a large product is bound by nothing else
             large = Case("infer", "lstm", 64, 64, 512, 512, case.threads)
             self.peak = large.flops() / self.bench(large)["roofline_ms"] / 1e6
-        run = ("--hidden", case.H, "--steps", self.steps, "--val", 0.1, "--threads", case.threads)
+        run = ("--hidden", case.H, "--steps", steps, "--val", 0.1, "--threads", case.threads)
         out = ("--json", "--no-samples", "-q", "--out", self.folder / "run", "--overwrite")
         row = json.loads(self.output("train", self.folder / "corpus.txt", *run, *out))
         ms = case.B * case.T / row["chars_per_s"] * 1e3
@@ -186,12 +197,22 @@ class Ifog:
 
     def output(self, *arguments):
         command = [self.binary, *map(str, arguments)]
-        done = subprocess.run(
+        process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=self.log, text=True, preexec_fn=confined(self.cores)
         )
-        if done.returncode:
-            raise Failed(f"{' '.join(command)}: exit status {done.returncode}; its messages are in the log")
-        return done.stdout
+        before = {}
+        while True:
+            try:
+                out, _ = process.communicate(timeout=LOOK_S if len(self.cores) > 1 else None)
+                break
+            except subprocess.TimeoutExpired:
+                try:
+                    before = spread(process, self.cores, before)
+                except OSError:
+                    pass  # a thread or the process has ended meanwhile
+        if process.returncode:
+            raise Failed(f"{' '.join(command)}: exit status {process.returncode}; its messages are in the log")
+        return out
 
     def alive(self):
         return True
@@ -202,6 +223,6 @@ class Ifog:
 
 WARM_UP_S = 0.1
 SLOW_S = 2
-SHORT_TRAINING = 20  # steps
-LONG_TRAINING_S = 3
+LOOK_S = 0.1
+FEWEST_STEPS = 20
 CORPUS = 200_000  # symbols, of which a tenth is for validation
