@@ -22,7 +22,7 @@ if wanted python; then
 fi
 
 if wanted rust; then
-  say "Rust rivals into $dir/rust-target; the first build takes a quarter of an hour on one core"
+  say "Rust rivals into $dir/rust-target; the first build takes half an hour on one core"
   RUSTFLAGS="-C target-cpu=native" CARGO_TARGET_DIR=$dir/rust-target \
     cargo build --manifest-path "$here/rust/Cargo.toml" --release --locked --jobs "${CARGO_JOBS:-1}"
 fi
