@@ -10,7 +10,7 @@
 //! with v a minimax polynomial. The linear term stands alone so that the result is monotone: a step of r
 //! outweighs what rounding can do to r²·v, and every later operation is monotone under IEEE rounding.
 //!
-//! * sigmoid(x) = 1/(1 + e⁻ˣ), where 1 + e⁻ˣ = (1 + 2ⁿ) + 2ⁿ·(r + r²·v) has one rounding that counts. Far on the
+//! * sigmoid(x) = 1/(1 + e⁻ˣ). Far on the
 //!   left, where the result is eˣ to the last bit, numerator and denominator are scaled by a power of two, so
 //!   that subnormal results come out right.
 //! * tanh(x) = 1 − 2/(1 + e²ˣ) for |x| ≥ 9/16, with the same denominator; below, x + x·s·P(s) with
@@ -100,11 +100,10 @@ pub(crate) fn exp_v<S: Simd>(s: S, x: S::V) -> S::V {
         s.mul_add(s.mul(r, r), horner(s, r, k.exp), r),
     );
     // n reaches beyond the normal exponents: scale in two steps, the second one rounds.
-    let half = s.sub(
-        s.mul_add(n, s.splat(S::Elem::from_f64(0.5)), s.splat(k.magic)),
-        s.splat(k.magic),
-    );
-    s.mul(s.mul(p, s.pow2(half)), s.pow2(s.sub(n, half)))
+    let magic = s.splat(k.magic);
+    let half = s.mul_add(n, s.splat(S::Elem::from_f64(0.5)), magic);
+    let rest = s.sub(n, s.sub(half, magic));
+    s.mul(s.mul(p, s.pow2(half)), s.pow2(s.add(rest, magic)))
 }
 
 #[inline(always)]
@@ -116,8 +115,7 @@ pub(crate) fn sigmoid_v<S: Simd>(s: S, x: S::V) -> S::V {
     let far = s.splat(k.sigmoid_far);
     let shift = s.select_lt(x, far, s.splat(k.sigmoid_shift), zero);
     let numerator = s.select_lt(x, far, s.splat(k.sigmoid_scale), one);
-    let (n, r) = reduce(s, s.sub(zero, x));
-    let denominator = plus_exp(s, numerator, s.sub(n, shift), r);
+    let denominator = plus_exp::<S, false>(s, numerator, s.neg(x), shift);
     s.div(numerator, denominator)
 }
 
@@ -129,8 +127,8 @@ pub(crate) fn tanh_v<S: Simd>(s: S, x: S::V) -> S::V {
     let t = s.abs(x);
     // 1 − 2/(1 + e²ᵗ)
     let clamped = s.min(s.splat(k.tanh_max), t);
-    let (n, r) = reduce(s, s.add(clamped, clamped));
-    let large = s.sub(one, s.div(two, plus_exp(s, one, n, r)));
+    let zero = s.splat(S::Elem::ZERO);
+    let large = s.sub(one, s.div(two, plus_exp::<S, true>(s, one, clamped, zero)));
     // t + t·s·P(s)
     let square = s.mul(t, t);
     let small = s.mul_add(s.mul(t, square), horner(s, square, k.tanh), t);
@@ -148,15 +146,64 @@ fn reduce<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     (n, s.mul_add(minus_n, s.splat(k.ln2_lo), r))
 }
 
-/// base + 2ⁿ·eʳ. What base + 2ⁿ loses in rounding (at n = 24 in f32: all of the 1) is put back.
+/// base + eˣ·2^−shift, or base + e²ˣ·2^−shift if `TWICE`; the exponential is a normal number.
+///
+/// TWICE scales every constant by a power of two, which changes no bit: ρ = r/2, and eʳ = 1 + 2·(ρ + ρ²·2v(2ρ)). For tanh the
+/// rounding of eʳ and of the denominator may both count. Sigmoid is a quotient of the denominator alone: there
+/// q = eʳ − 1 and what base + 2ⁿ has lost in rounding (at n = 24 in f32: all of the 1) are added to that sum, which is
+/// rounded once. Either way it is a chain of 9 operations, which is what a small step waits for.
 #[inline(always)]
-fn plus_exp<S: Simd>(s: S, base: S::V, n: S::V, r: S::V) -> S::V {
-    let power = s.pow2(n);
-    let v = horner(s, r, constants::<S>().exp);
-    let sum = s.add(base, power);
-    let lost = s.sub(base, s.sub(sum, power));
-    let linear = s.mul(power, r);
-    s.add(sum, s.mul_add(s.mul(linear, r), v, s.add(linear, lost)))
+fn plus_exp<S: Simd, const TWICE: bool>(s: S, base: S::V, x: S::V, shift: S::V) -> S::V {
+    let k = constants::<S>();
+    let e = S::Elem::from_f64;
+    let unit = if TWICE { e(2.0) } else { S::Elem::ONE };
+    let half = if TWICE { e(0.5) } else { S::Elem::ONE };
+    let magic = s.splat(k.magic);
+    let shifted = s.mul_add(x, s.splat(k.log2_e * unit), magic);
+    let n = s.sub(shifted, magic);
+    let r = s.mul_add(n, s.splat(-k.ln2_hi * half), x);
+    let r = s.mul_add(n, s.splat(-k.ln2_lo * half), r);
+    let square = s.mul(r, r);
+    let v = pairs::<S, TWICE>(s, r, square, k.exp);
+    let sum = s.mul_add(square, v, r);
+    let power = s.pow2(s.sub(shifted, shift));
+    if TWICE {
+        let p = s.mul_add(s.splat(unit), sum, s.splat(S::Elem::ONE));
+        return s.mul_add(p, power, base);
+    }
+    let large = s.add(base, power);
+    let lost = s.sub(base, s.sub(large, power));
+    s.add(large, s.mul_add(sum, power, lost))
+}
+
+/// c₀·xᵈ + … + c_d with the steps of [`horner`] two at a time (Knuth, TAOCP 2, 4.6.4): half the chain. With `TWICE`, coefficient
+/// j from the end times 2^(j + 1).
+#[inline(always)]
+fn pairs<S: Simd, const TWICE: bool>(
+    s: S,
+    x: S::V,
+    square: S::V,
+    coefficients: &'static [S::Elem],
+) -> S::V {
+    let degree = coefficients.len() - 1;
+    let c = |j: usize| {
+        let scale = if TWICE {
+            (1u64 << (degree - j + 1)) as f64
+        } else {
+            1.0
+        };
+        s.splat(coefficients[j] * S::Elem::from_f64(scale))
+    };
+    let odd = degree % 2;
+    let mut acc = if odd == 1 {
+        s.mul_add(c(0), x, c(1))
+    } else {
+        c(0)
+    };
+    for j in (odd + 1..degree).step_by(2) {
+        acc = s.mul_add(acc, square, s.mul_add(c(j), x, c(j + 1)));
+    }
+    acc
 }
 
 /// c₀·xᵈ + … + c_d, coefficients from the highest power down (Horner 1819).

@@ -8,8 +8,8 @@
 //!
 //! ```text
 //! rows, KC at a time      left block [KC, M] packed into tiles of up to 6 columns: L2
-//!   panels of 4 vectors   right block [KC, 4·L] packed: KC · 256 bytes = 64 KiB, L2, read by every tile
-//!     tiles of the left   register tile: loads out, runs the KC rows, stores out
+//!   panels of 4 vectors   right block [KC, 4·L] packed: KC · 256 bytes = 128 KiB, L2, read by every tile
+//!     tiles of the left   register tile: loads out, runs the KC rows, stores out; the next tile's out is on its way
 //! ```
 
 use core::ops::Range;
@@ -24,7 +24,7 @@ use crate::simd::Simd;
 use crate::tile::{self, MAX_ROWS, Tile};
 
 /// Rows packed at a time. More: fewer passes over `out`, but the blocks leave L2.
-const KC: usize = 256;
+const KC: usize = 512;
 
 /// The rows to reduce over: `steps` slabs of `batch` rows.
 #[derive(Clone, Copy)]
@@ -126,8 +126,8 @@ pub fn accumulate_outer<E: Element>(
 
 /// Elements of scratch for [`accumulate_outer`] with left factors of `m` columns in all.
 pub fn outer_scratch_len(m: usize, threads: Threads) -> usize {
-    // Left block, ones, right block of the widest level, each rounded up to a line.
-    threads.count() * (KC * (m + 1 + 4 * 16) + 3 * 16)
+    // Left block, ones, right block of the widest level, each rounded up to a line, and the slack of a vector.
+    threads.count() * (KC * (m + 1 + 4 * 16) + 4 * 16)
 }
 
 /// A column of ones on the left: out is the sum of the right rows.
@@ -203,7 +203,7 @@ pub(crate) fn outer_body<S: Simd>(
             let mut place = lefts;
             for left in args.lefts.iter().flatten() {
                 let columns = parallel::share(left.m, part, parts);
-                pack_left::<S>(args.reduce, left, columns.clone(), k0, kc, place);
+                pack_left(s, args.reduce, left, columns.clone(), k0, kc, place);
                 place = place.add(kc * columns.len());
             }
             for panel in panels.clone() {
@@ -237,6 +237,7 @@ fn tile_columns(columns: &Range<usize>, tile: usize, tiles: usize) -> Range<usiz
 /// Packs `[kc, columns]` tile by tile: element (k, column c of the tile) at `k · tile width + c`.
 #[inline(always)]
 unsafe fn pack_left<S: Simd>(
+    s: S,
     reduce: Reduce,
     left: &Left<S::Elem>,
     columns: Range<usize>,
@@ -257,8 +258,10 @@ unsafe fn pack_left<S: Simd>(
                     let from = left
                         .base
                         .add(reduce.row(k0 + k) * left.row_stride + here.start);
-                    for c in 0..here.len() {
-                        to.add(c).write(*from.add(c));
+                    // A whole vector: what is too much is overwritten by the next row, or lies in the slack of the
+                    // scratch.
+                    for c in (0..here.len()).step_by(S::LANES) {
+                        s.store(to.add(c), tile::load(s, from.add(c), here.len() - c));
                     }
                 }
                 to = to.add(here.len());
@@ -330,6 +333,14 @@ unsafe fn tiles<S: Simd>(
                 tile.runs[0].left[r] = packed.add(r);
                 tile.out[r] = if whole { out(r) } else { slot };
                 tile.start[r] = tile.out[r].cast_const();
+            }
+            if index + 1 < count {
+                for row in tile_columns(&columns, index + 1, count) {
+                    for v in 0..4 {
+                        let next = left.out.wrapping_add(row * left.out_stride + column);
+                        s.prefetch(next.wrapping_add(v * S::LANES));
+                    }
+                }
             }
             S::microkernel(here.len(), 4, false)(&tile);
             if !whole {

@@ -130,7 +130,8 @@ impl<E: Element> Packed<E> {
     /// The panel's rows: element (k, vector v, lane l) at `k·vectors·lanes + v·lanes + l`.
     pub(crate) fn panel(&self, panel: usize) -> *const E {
         let full = self.layout.gates * self.layout.blocks * self.layout.lanes;
-        self.data[panel * self.k * full..].as_ptr()
+        debug_assert!(panel < self.layout.panels());
+        self.data.as_ptr().wrapping_add(panel * self.k * full)
     }
 
     /// Writes all panels anew from `source`; allocates nothing.

@@ -78,12 +78,14 @@ pub trait Simd: Microkernels + Copy + Send + Sync {
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// a > b ? a : b, so that a NaN in `b` stays.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// −a, the sign alone.
+    fn neg(self, a: Self::V) -> Self::V;
     fn abs(self, a: Self::V) -> Self::V;
     /// The magnitude of `a` with the sign of `sign`.
     fn copysign(self, a: Self::V, sign: Self::V) -> Self::V;
     /// a < b ? x : y, lane by lane; false for NaN.
     fn select_lt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
-    /// 2ⁿ for integral n with a normal result; any bits otherwise.
+    /// 2ⁿ for integral n, given as n + [`magic`](crate::element::GateConstants::magic), with a normal result; any bits otherwise.
     fn pow2(self, n: Self::V) -> Self::V;
     /// A hint that the cache line at `p` is wanted soon; never faults.
     fn prefetch(self, p: *const Self::Elem);

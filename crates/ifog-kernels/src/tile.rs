@@ -63,6 +63,14 @@ pub(crate) trait TileOp<S: Simd> {
         None
     }
 
+    /// Asks for the cache lines that [`TileOp::finish`] will want and that are far away: the products take longer than
+    /// their coming.
+    ///
+    /// # Safety
+    /// The op's pointers are valid for `row` and `panel`.
+    #[inline(always)]
+    unsafe fn expect(&self, _s: S, _row: usize, _panel: Panel) {}
+
     /// Consumes the accumulators of a row for which there is no [`TileOp::out`].
     ///
     /// # Safety
@@ -195,6 +203,10 @@ pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S>>(
     panels: Range<usize>,
     rows: Range<usize>,
 ) {
+    if rows.len() == 1 {
+        // SAFETY: passed on from the caller.
+        return unsafe { sweep_row(s, op, products, panels, rows.start) };
+    }
     let layout = products[0].right.layout;
     // Not initialised: 2 KiB of zeros would cost as much as a small step.
     let mut scratch = MaybeUninit::<Scratch<S::V>>::uninit();
@@ -225,6 +237,7 @@ pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S>>(
                     for (run, product) in tile.runs.iter_mut().zip(&products) {
                         run.left[r] = product.left.at(row);
                     }
+                    op.expect(s, row, panel);
                     tile.start[r] = op.start(s, row, panel, slot(r));
                     let out = op.out(row, panel);
                     finishes = out.is_none();
@@ -237,6 +250,78 @@ pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S>>(
                     }
                 }
             }
+        }
+    }
+}
+
+/// [`sweep`] over a single row, where a step may be shorter than the call of a microkernel with its pointers: the products
+/// are inlined.
+///
+/// # Safety
+/// As for [`sweep`].
+#[inline(always)]
+unsafe fn sweep_row<S: Simd, Op: TileOp<S>>(
+    s: S,
+    op: &Op,
+    products: [Product<'_, S::Elem>; 2],
+    panels: Range<usize>,
+    row: usize,
+) {
+    let layout = products[0].right.layout;
+    let mut scratch = MaybeUninit::<Scratch<S::V>>::uninit();
+    let slot = scratch.as_mut_ptr().cast::<S::Elem>();
+    for index in panels {
+        let panel = Panel {
+            index,
+            vectors: layout.gates * layout.blocks_of(index),
+        };
+        // SAFETY: passed on from the caller; the slot takes the vectors of a row.
+        unsafe {
+            let start = op.start(s, row, panel, slot);
+            let out = op.out(row, panel);
+            let to = out.unwrap_or(slot);
+            match panel.vectors {
+                1 => row_body::<S, 1>(s, start, &products, index, row, to),
+                2 => row_body::<S, 2>(s, start, &products, index, row, to),
+                3 => row_body::<S, 3>(s, start, &products, index, row, to),
+                _ => row_body::<S, 4>(s, start, &products, index, row, to),
+            }
+            if out.is_none() {
+                op.finish(s, row, panel, slot);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`sweep`]; `start` is readable and `to` writable for NV vectors.
+#[inline(always)]
+unsafe fn row_body<S: Simd, const NV: usize>(
+    s: S,
+    start: *const S::Elem,
+    products: &[Product<'_, S::Elem>; 2],
+    panel: usize,
+    row: usize,
+    to: *mut S::Elem,
+) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let mut acc: [S::V; NV] = vectors(s, start);
+        for product in products {
+            let left = product.left.at(row);
+            let mut right = product.right.panel(panel);
+            right = right.wrapping_add(product.first * NV * S::LANES);
+            for k in 0..product.len {
+                let x = s.splat(*left.add(k));
+                let w: [S::V; NV] = vectors(s, right);
+                for v in 0..NV {
+                    acc[v] = s.mul_add(x, w[v], acc[v]);
+                }
+                right = right.add(NV * S::LANES);
+            }
+        }
+        for v in 0..NV {
+            s.store(to.add(v * S::LANES), acc[v]);
         }
     }
 }

@@ -88,12 +88,6 @@ impl<E> StepBack<E> {
     }
 
     #[inline(always)]
-    pub(super) unsafe fn c_after(&self, row: usize) -> *const E {
-        // SAFETY: the caller vouches for the row.
-        unsafe { self.args.c.add(self.row(1, row)) }
-    }
-
-    #[inline(always)]
     pub(super) unsafe fn dc(&self, row: usize) -> *mut E {
         // SAFETY: the caller vouches for the row.
         unsafe { self.args.dc.add(row * self.hidden) }
@@ -219,6 +213,29 @@ impl<S: Simd, C: CellBackward> TileOp<S> for Recur<S::Elem, C> {
     unsafe fn start(&self, s: S, _row: usize, panel: Panel, slot: *mut S::Elem) -> *const S::Elem {
         // SAFETY: passed on from the caller.
         unsafe { tile::zeros(s, panel, slot) }
+    }
+
+    #[inline(always)]
+    unsafe fn expect(&self, s: S, row: usize, panel: Panel) {
+        let (args, h) = (&self.args, self.args.hidden);
+        let Some(step) = &self.target else {
+            return;
+        };
+        for v in 0..panel.vectors {
+            let unit = (panel.index * 4 + v) * S::LANES;
+            // SAFETY: the caller vouches for row and panel.
+            unsafe {
+                for column in (unit..args.width).step_by(h) {
+                    s.prefetch(step.gates(row).add(column));
+                }
+                let upstream = (step.t * args.batch + row) * args.dout_stride + unit;
+                s.prefetch(args.dout.add(upstream));
+                s.prefetch(step.h_before(row).add(unit));
+                if !args.dc.is_null() {
+                    s.prefetch(step.c_before(row).add(unit));
+                }
+            }
+        }
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@
 //!            dc = dc' ⊙ f
 //! ```
 //!
-//! tanh(c') is computed again rather than kept: a sixth less tape for a fifth of the epilogue.
+//! m is h'/o rather than kept: a seventh less tape for a division.
 
 use super::backward::{CellBackward, StepBack};
 use super::forward::{self, CellForward, ForwardWeights, Step, Work};
@@ -118,7 +118,9 @@ impl CellBackward for Lstm {
             let o = tile::load(s, gate(2), valid);
             let g = tile::load(s, gate(3), valid);
             let c = tile::load(s, step.c_before(row).add(unit), valid);
-            let m = tanh_v(s, tile::load(s, step.c_after(row).add(unit), valid));
+            // tanh(c') again, from h' = o ⊙ tanh(c'). Where o is 0 so is everything that m is multiplied with.
+            let least = s.splat(S::Elem::from_f64(f64::from(f32::MIN_POSITIVE)));
+            let m = s.div(tile::load(s, step.h(row).add(unit), valid), s.max(least, o));
             let carry = step.dc(row).add(unit);
             let through_h = s.mul(s.mul(dh, o), s.sub(one, s.mul(m, m)));
             let dc = s.add(tile::load(s, carry, valid), through_h);

@@ -3,7 +3,6 @@
 use core::arch::x86_64::*;
 
 use super::Simd;
-use crate::element::sealed::Vectors;
 
 /// AVX2 + FMA, f32.
 #[derive(Clone, Copy)]
@@ -101,6 +100,10 @@ macro_rules! avx2 {
                 op!($max(a, b))
             }
             #[inline(always)]
+            fn neg(self, a: $v) -> $v {
+                op!($sub($set1(-0.0), a))
+            }
+            #[inline(always)]
             fn abs(self, a: $v) -> $v {
                 op!($andnot($set1(-0.0), a))
             }
@@ -118,8 +121,7 @@ macro_rules! avx2 {
             #[inline(always)]
             fn pow2(self, n: $v) -> $v {
                 op!({
-                    let magic = $set1(<$t as Vectors>::GATES.magic);
-                    let low = $slli::<$mantissa>($to_int($add(n, magic)));
+                    let low = $slli::<$mantissa>($to_int(n));
                     $from_int($addi(low, $to_int($set1(1.0))))
                 })
             }

@@ -89,6 +89,10 @@ macro_rules! arrays {
                 zip(a, b, |a, b| if a > b { a } else { b })
             }
             #[inline(always)]
+            fn neg(self, a: Self::V) -> Self::V {
+                zip(a, a, |a, _| -a)
+            }
+            #[inline(always)]
             fn abs(self, a: Self::V) -> Self::V {
                 zip(a, a, |a, _| {
                     <$t>::from_bits(a.to_bits() & !(1 << $sign_shift))
@@ -113,9 +117,8 @@ macro_rules! arrays {
             }
             #[inline(always)]
             fn pow2(self, n: Self::V) -> Self::V {
-                let magic = <$t as crate::element::sealed::Vectors>::GATES.magic;
                 zip(n, n, |n, _| {
-                    let low = (n + magic).to_bits() << $mantissa;
+                    let low = n.to_bits() << $mantissa;
                     <$t>::from_bits(low.wrapping_add(<$t as Element>::ONE.to_bits()))
                 })
             }
