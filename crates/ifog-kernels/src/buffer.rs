@@ -21,14 +21,46 @@ struct Line([u8; 64]);
 impl<E: Element> AlignedVec<E> {
     /// `len` zeros.
     pub(crate) fn zeros(len: usize) -> Self {
-        let lines = (len * size_of::<E>()).div_ceil(size_of::<Line>());
+        let lines = vec![Line([0; 64]); (len * size_of::<E>()).div_ceil(size_of::<Line>())];
+        ask_for_huge_pages(&lines);
         Self {
-            lines: vec![Line([0; 64]); lines],
+            lines,
             len,
             _elements: core::marker::PhantomData,
         }
     }
 }
+
+/// Weights of more than a few MiB are more pages than the processor knows by heart: at H = 1024, steps of a batch of 1 took 458 µs
+/// on small pages and 316 µs on huge ones (Zen 4). That the system refuses is no error.
+#[cfg(all(feature = "std", target_os = "linux"))]
+fn ask_for_huge_pages(lines: &[Line]) {
+    use core::ffi::{c_int, c_void};
+    const HUGE: usize = 2 << 20;
+    const PAGE: usize = 4096;
+    const MADV_HUGEPAGE: c_int = 14;
+    // Of the C library, which `std` is linked with.
+    unsafe extern "C" {
+        fn madvise(start: *mut c_void, len: usize, advice: c_int) -> c_int;
+    }
+    let bytes = size_of_val(lines);
+    if bytes < 2 * HUGE {
+        return;
+    }
+    let skip = lines.as_ptr().align_offset(PAGE) * size_of::<Line>();
+    // SAFETY: the whole pages of a living allocation; the advice changes how they are backed, not what they hold.
+    unsafe {
+        let start = lines.as_ptr().cast::<u8>().add(skip);
+        madvise(
+            start.cast_mut().cast(),
+            (bytes - skip) / PAGE * PAGE,
+            MADV_HUGEPAGE,
+        );
+    }
+}
+
+#[cfg(not(all(feature = "std", target_os = "linux")))]
+fn ask_for_huge_pages(_lines: &[Line]) {}
 
 impl<E: Element> Deref for AlignedVec<E> {
     type Target = [E];
