@@ -7,12 +7,13 @@ mod eval;
 mod failure;
 mod gradcheck;
 mod info;
+mod interrupt;
 mod level;
 mod output;
 mod progress;
+mod run_config;
 mod run_directory;
 mod sample;
-mod schedule;
 mod session;
 mod train;
 

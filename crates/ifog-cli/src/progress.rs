@@ -23,6 +23,12 @@ pub(crate) struct Status {
     pub(crate) val: Nats,
     /// Characters a second in training.
     pub(crate) chars_per_s: f64,
+    /// Learning rate of the last step.
+    pub(crate) lr: f64,
+    /// Norm of its gradient before clipping.
+    pub(crate) grad_norm: f64,
+    /// Share of all steps whose gradient was clipped.
+    pub(crate) clip_rate: f64,
     /// Time left.
     pub(crate) left: Duration,
 }
@@ -88,6 +94,13 @@ impl Progress {
         }
     }
 
+    /// Takes the bar away.
+    pub(crate) fn clear(&self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+
     /// Shows the last status and takes the bar away.
     pub(crate) fn finish(&self, status: &Status) {
         match self {
@@ -110,14 +123,19 @@ impl fmt::Display for Status {
             train,
             val,
             chars_per_s,
+            lr,
+            grad_norm,
+            clip_rate,
             left,
         } = self;
         // A narrow terminal cuts the end off: what matters most comes first.
         write!(
             f,
-            "{:3.0} %  {} left  train {train:.3}  val {val:.3}  {chars_per_s:.0} chars/s  step {step}  epoch {epoch:.2}",
+            "{:3.0} %  {} left  train {train:.3}  val {val:.3}  {chars_per_s:.0} chars/s  step {step}  epoch {epoch:.2}  \
+             lr {lr:.2e}  norm {grad_norm:.2}  clipped {:.0} %",
             100.0 * fraction,
-            Clock(*left)
+            Clock(*left),
+            100.0 * clip_rate
         )
     }
 }

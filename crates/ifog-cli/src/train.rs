@@ -3,20 +3,19 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ifog::corpus::{Split, read_corpus_file};
-use ifog::init::Init;
+use ifog::corpus::read_corpus_file;
 use ifog::language_model::LanguageModel;
-use ifog::train::{OptimizerName, TrainConfig, TrainError, Trainer};
-use ifog::vocabulary::Mode;
+use ifog::train::{Checkpoints, Run, Saving, TrainConfig, TrainError, Trainer};
 use serde::Serialize;
 
-use crate::args::{self, Train};
+use crate::args::Train;
 use crate::embedded;
 use crate::failure::Failure;
 use crate::level::level;
 use crate::output::{print_json, print_line};
 use crate::progress::{Nats, Progress};
-use crate::run_directory::{RunDirectory, name_for};
+use crate::run_config::RunConfig;
+use crate::run_directory::{CONFIG, RunDirectory, name_for};
 use crate::sample;
 use crate::session::Session;
 
@@ -24,66 +23,114 @@ use crate::session::Session;
 pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     let started = Instant::now();
     let level = level()?;
-    if args.data.val + args.data.test >= 1.0 {
-        return Err(Failure::usage(format!(
-            "--val {} and --test {} leave nothing to train on: choose shares with a sum below 1",
-            args.data.val, args.data.test
-        )));
-    }
-    let corpus = Source::read(args.corpus.as_deref())?;
+    let resumed = args.files.resume.as_deref().map(RunDirectory::of_run);
+    let resumed = resumed.transpose()?;
+    let mut config = configuration(args)?;
+    let corpus = Source::read(config.corpus.as_deref().map(Path::new))?;
     let progress = Progress::new(args.quiet);
-    let trainer = build(args, &corpus, &progress)?;
+    let trainer = build(&mut config.training, &corpus, &progress)?;
     // Before any work is done: a run whose directory cannot be written to would be lost.
-    let directory = match &args.out {
-        Some(out) => RunDirectory::at(out, args.overwrite)?,
-        None => RunDirectory::below(Path::new(RUNS), &corpus.run)?,
+    let resumes = resumed.is_some();
+    let mut directory = match (resumed, &args.files.out) {
+        (Some(directory), _) => directory,
+        (None, Some(out)) => RunDirectory::at(out, args.files.overwrite)?,
+        (None, None) => RunDirectory::below(Path::new(RUNS), &corpus.run)?,
     };
-    directory.write_config(&ConfigFile {
-        corpus: &corpus.name,
-        isa: level.name(),
-        training: trainer.config(),
-    })?;
+    config.isa = Some(level.name().to_owned());
+    let checkpoints = Checkpoints::new(directory.path(), config.saving.keep);
+    let mut run = Run::new(trainer).saving(Saving {
+        checkpoints: checkpoints.clone(),
+        every: config.saving.every,
+    });
+    if resumes {
+        resume(&mut run, &checkpoints, &mut directory, &progress)?;
+    }
+    directory.write_config(&config)?;
     progress.note(format!(
         "training {} parameters on {} ({} bytes, {} symbols) into {}",
-        trainer.model().parameters(),
+        run.trainer().model().parameters(),
         corpus.name,
         corpus.text.len(),
-        trainer.model().vocabulary().len(),
+        run.trainer().model().vocabulary().len(),
         directory.path().display()
     ));
     let samples = !args.no_samples && !args.quiet;
     let sample_every =
         samples.then(|| Duration::try_from_secs_f64(args.sample_every).unwrap_or(Duration::MAX));
-    let mut session = Session::new(trainer, directory, progress, sample_every);
-    let best = session.train()?;
+    let mut session = Session::new(run, directory, progress, sample_every)?;
+    session.train()?;
+    let (run, done) = (session.run(), session.run().progress());
     summarise(
         args,
         &session,
         &Summary {
-            best_val_loss: best.val_loss,
-            final_train_loss: session.train_loss(),
-            initial_val_loss: session.initial_val_loss(),
-            chars_per_s: session.chars_per_s(),
-            steps: session.steps(),
-            epochs: session.epochs(),
+            best_val_loss: done.best_val,
+            final_train_loss: done.train_loss(),
+            initial_val_loss: done.initial_val,
+            chars_per_s: done.chars_per_s(),
+            steps: done.step,
+            epochs: done.epoch,
             seconds: started.elapsed().as_secs_f64(),
-            parameters: session.trainer().model().parameters(),
-            seed: args.seed,
-            threads: session.trainer().threads(),
+            parameters: run.trainer().model().parameters(),
+            seed: config.training.seed,
+            threads: run.trainer().threads(),
             isa: level.name(),
-            digest: &best.digest,
+            digest: &done.digest,
             out: session.directory().path().display().to_string(),
         },
     )
 }
 
+/// What was asked for: the file's settings, or those of the run to be resumed, under what the command line says.
+fn configuration(args: &Train) -> Result<RunConfig, Failure> {
+    let file = match (&args.files.config, &args.files.resume) {
+        (Some(file), _) => Some(file.clone()),
+        (None, Some(directory)) => Some(directory.join(CONFIG)),
+        (None, None) => None,
+    };
+    let mut config = file.map_or(Ok(RunConfig::default()), |file| RunConfig::read(&file))?;
+    args.settings.apply(&mut config.training);
+    if let Some(corpus) = &args.corpus {
+        config.corpus = Some(corpus.display().to_string());
+    }
+    config.saving.every = args.files.save_every.unwrap_or(config.saving.every);
+    config.saving.keep = args.files.keep.unwrap_or(config.saving.keep);
+    let TrainConfig { val, test, .. } = config.training;
+    if val + test >= 1.0 {
+        return Err(Failure::usage(format!(
+            "--val {val} and --test {test} leave nothing to train on: choose shares with a sum below 1"
+        )));
+    }
+    Ok(config)
+}
+
+/// Puts `run` where its newest usable state stands; without any it starts.
+fn resume(
+    run: &mut Run,
+    checkpoints: &Checkpoints,
+    directory: &mut RunDirectory,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    if checkpoints.list().is_empty() {
+        progress.note("nothing was saved yet: training starts from the beginning");
+        return directory.rewind(0, false);
+    }
+    for note in run.resume(checkpoints)? {
+        progress.note(note);
+    }
+    let done = run.progress();
+    progress.note(format!("resuming after step {}", done.step));
+    directory.rewind(done.step, done.validated == Some(done.step))
+}
+
 /// The text to train on.
 struct Source {
-    /// For messages and config.toml.
+    /// For messages.
     name: String,
     /// For the run directory.
     run: String,
     text: Vec<u8>,
+    embedded: bool,
 }
 
 impl Source {
@@ -93,30 +140,27 @@ impl Source {
                 name: path.display().to_string(),
                 run: name_for(path),
                 text: read_corpus_file(path)?,
+                embedded: false,
             },
             None => Self {
                 name: "the sources of ifog".to_owned(),
                 run: embedded::NAME.to_owned(),
                 text: embedded::SOURCES.to_vec(),
+                embedded: true,
             },
         })
     }
 }
 
-/// What config.toml holds.
-#[derive(Serialize)]
-struct ConfigFile<'a> {
-    corpus: &'a str,
-    isa: &'a str,
-    training: &'a TrainConfig,
-}
-
 /// A trainer for the request, with a limit if none was given.
-fn build(args: &Train, corpus: &Source, progress: &Progress) -> Result<Trainer, Failure> {
-    let mut config = config_of(args);
+fn build(
+    config: &mut TrainConfig,
+    corpus: &Source,
+    progress: &Progress,
+) -> Result<Trainer, Failure> {
     let unlimited =
         config.epochs.is_none() && config.steps.is_none() && config.max_seconds.is_none();
-    if unlimited && args.corpus.is_none() {
+    if unlimited && corpus.embedded {
         config.max_seconds = Some(EMBEDDED_SECONDS);
     } else if unlimited {
         config.epochs = Some(DEFAULT_EPOCHS);
@@ -134,7 +178,7 @@ fn build(args: &Train, corpus: &Source, progress: &Progress) -> Result<Trainer, 
         if steps < FEWEST_DEFAULT_STEPS {
             config.epochs = None;
             config.steps = Some(FEWEST_DEFAULT_STEPS);
-            trainer = Trainer::new(config, &corpus.text).map_err(refusal)?;
+            trainer = Trainer::new(config.clone(), &corpus.text).map_err(refusal)?;
         }
         progress.note(format!(
             "no length given: training for {DEFAULT_EPOCHS} epochs, but at least \
@@ -152,60 +196,6 @@ fn refusal(error: TrainError) -> Failure {
         | TrainError::Optimizer(_)
         | TrainError::Clip(_) => Failure::usage(error),
         _ => error.into(),
-    }
-}
-
-fn config_of(args: &Train) -> TrainConfig {
-    let Train {
-        model,
-        limit,
-        descent,
-        data,
-        ..
-    } = args;
-    TrainConfig {
-        cell: model.cell,
-        hidden: model.hidden,
-        layers: model.layers,
-        embedding: model.embedding,
-        init: match model.init {
-            args::InitName::Uniform => Init::Uniform,
-            args::InitName::CharRnn => Init::CharRnn,
-            args::InitName::Orthogonal => Init::Orthogonal,
-        },
-        forget_bias: model.forget_bias,
-        vocab: match model.vocab {
-            args::VocabName::Auto => Mode::Auto,
-            args::VocabName::Bytes => Mode::Bytes,
-            args::VocabName::Characters => Mode::Characters,
-        },
-        epochs: limit.epochs,
-        steps: limit.steps,
-        max_seconds: limit.max_seconds,
-        optimizer: match descent.optimizer {
-            args::OptimizerName::Adam => OptimizerName::Adam,
-            args::OptimizerName::Rmsprop => OptimizerName::Rmsprop,
-            args::OptimizerName::Adagrad => OptimizerName::Adagrad,
-            args::OptimizerName::Sgd => OptimizerName::Sgd,
-        },
-        lr: descent.lr,
-        clip_norm: match descent.clip_value {
-            None => descent.clip_norm,
-            Some(_) => 0.0,
-        },
-        clip_value: descent.clip_value.unwrap_or(0.0),
-        weight_decay: descent.weight_decay,
-        dropout: descent.dropout,
-        batch: data.batch,
-        seq_len: data.seq_len,
-        split: match data.split {
-            args::SplitName::Contiguous => Split::Contiguous,
-            args::SplitName::Streams => Split::Streams,
-        },
-        val: data.val,
-        test: data.test,
-        seed: args.seed,
-        threads: args.threads.unwrap_or(0),
     }
 }
 

@@ -45,6 +45,11 @@ impl<E: Element> Dropout<E> {
         self.rng.state()
     }
 
+    /// Goes on from a stored random state.
+    pub(crate) fn resume(&mut self, state: RngState) {
+        self.rng = Rng::restore(state);
+    }
+
     /// Draws the mask of a layer and applies it.
     pub(crate) fn draw(&mut self, layer: usize, outputs: MatRef<'_, E>) {
         let Some(mask) = self.masks.get_mut(layer) else {

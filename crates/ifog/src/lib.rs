@@ -23,8 +23,8 @@
 //! ```
 //!
 //! * [`train`]: the trainer. [`language_model`]: evaluation and sampling. [`checkpoint`]: files, named as PyTorch's.
-//! * [`network`]: the layers at work, in f32 and f64. [`parameters`]: one flat buffer. [`loss`], [`optimizer`], [`clip`],
-//!   [`dropout`], [`init`].
+//! * [`network`]: the layers at work, in f32 and f64. [`parameters`]: one flat buffer. [`loss`], [`optimizer`],
+//!   [`learning_rate`], [`clip`], [`dropout`], [`init`].
 //! * [`corpus`], [`vocabulary`], [`sampling`], [`rng`]: text in and out.
 //! * [`gradcheck`]: every gradient against central differences.
 //!
@@ -42,6 +42,7 @@ pub mod dropout;
 pub mod gradcheck;
 pub mod init;
 pub mod language_model;
+pub mod learning_rate;
 pub mod loss;
 pub mod network;
 pub mod optimizer;

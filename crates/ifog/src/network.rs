@@ -15,6 +15,7 @@ use ifog_kernels::{
 use crate::config::{ConfigError, InputConfig};
 use crate::dropout::Dropout;
 use crate::parameters::Layout;
+use crate::rng::RngState;
 
 /// Inputs of a window, time-major.
 #[derive(Clone, Copy, Debug)]
@@ -199,6 +200,21 @@ impl<E: Element> State<E> {
         }
     }
 
+    /// The values by name: `h_l0`, …, and `c_l0`, … where there are any; in the order of
+    /// [`State::values_mut`].
+    pub fn values(&self) -> impl Iterator<Item = (String, &[E])> {
+        let h = self.h.iter().enumerate();
+        let c = self.c.iter().enumerate().filter(|(_, c)| !c.is_empty());
+        let h = h.map(|(layer, h)| (format!("h_l{layer}"), &h[..]));
+        h.chain(c.map(|(layer, c)| (format!("c_l{layer}"), &c[..])))
+    }
+
+    /// The values, to be replaced by others of their number.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Vec<E>> {
+        let c = self.c.iter_mut().filter(|c| !c.is_empty());
+        self.h.iter_mut().chain(c)
+    }
+
     /// Forgets everything.
     pub fn reset(&mut self) {
         for values in self.h.iter_mut().chain(&mut self.c) {
@@ -365,9 +381,20 @@ impl<E: Element> Learner<E> {
         &self.tapes[layer]
     }
 
+    /// Whether the outputs of a layer in the last window are all finite.
+    pub fn output_is_finite(&self, layer: usize) -> bool {
+        let output = self.tapes[layer].output();
+        (0..output.rows()).all(|r| output.row(r).iter().all(|y| y.to_f64().is_finite()))
+    }
+
     /// The masks, with the random state they come from.
     pub fn dropout(&self) -> &Dropout<E> {
         &self.dropout
+    }
+
+    /// Goes on drawing masks from a stored random state.
+    pub fn resume_dropout(&mut self, state: RngState) {
+        self.dropout.resume(state);
     }
 
     fn forward(&mut self, weights: &Packed<E>, inputs: Inputs<'_, E>, steps: usize, batch: usize) {

@@ -1,92 +1,39 @@
 //! Training a language model by truncated BPTT, one window a step.
+//!
+//! [`Trainer`] does steps, validates and saves when it is told to. [`Run`] is a whole run as an iterator: it knows when to
+//! validate, when to save and when it is over.
 
 use std::path::Path;
 
-use ifog_kernels::{Cell, Level, LevelError, Tape, Threads};
-use serde::{Deserialize, Serialize};
+use ifog_kernels::{Level, Tape, Threads};
 
-use crate::checkpoint::CheckpointError;
-use crate::clip::{ClipError, ClipRule, Clipper};
-use crate::config::{ConfigError, InputConfig, NetworkConfig};
-use crate::corpus::{Corpus, CorpusError, PartName, Split, SplitConfig, TrainingWindows, Window};
+use crate::clip::Clipper;
+use crate::config::{InputConfig, NetworkConfig};
+use crate::corpus::{Corpus, PartName, SplitConfig, TrainingWindows, Window};
 use crate::dropout::Dropout;
-use crate::init::{Init, initial_parameters};
-use crate::language_model::{LanguageModel, ModelError, TrainingRecord, evaluate};
+use crate::init::initial_parameters;
+use crate::language_model::{LanguageModel, evaluate};
+use crate::learning_rate::{LearningRate, Place};
 use crate::loss::softmax_cross_entropy;
 use crate::network::{Inputs, Learner, Packed};
-use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerError};
+use crate::optimizer::Optimizer;
 use crate::parameters::Layout;
-use crate::pool::{Pool, PoolError};
+use crate::pool::Pool;
 use crate::rng::{Rng, Stream};
-use crate::vocabulary::{Mode, Vocabulary, VocabularyError};
+use crate::safetensors::data_digest;
+use crate::vocabulary::Vocabulary;
 
-/// Everything that determines a run. The defaults are those of `ifog train`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TrainConfig {
-    /// The cell of every layer.
-    #[serde(with = "cell_name")]
-    pub cell: Cell,
-    /// H.
-    pub hidden: usize,
-    /// Stacked layers.
-    pub layers: usize,
-    /// Width of a learned embedding; 0: one-hot.
-    pub embedding: usize,
-    /// Initial weights.
-    pub init: Init,
-    /// Initial bias of an LSTM's forget gate.
-    pub forget_bias: f32,
-    /// Bytes or characters.
-    #[serde(with = "mode_name")]
-    pub vocab: Mode,
-    /// Streams B.
-    pub batch: usize,
-    /// Steps T of a window.
-    pub seq_len: usize,
-    /// Stop after so many passes over the training part.
-    pub epochs: Option<f64>,
-    /// Stop after so many windows.
-    pub steps: Option<u64>,
-    /// Stop after so much wall time; it is for the caller to keep.
-    pub max_seconds: Option<f64>,
-    /// The update rule.
-    pub optimizer: OptimizerName,
-    /// Learning rate.
-    pub lr: f64,
-    /// Largest global norm of the gradient; 0: no limit.
-    pub clip_norm: f64,
-    /// Largest absolute value of a gradient; 0: no limit. Excludes `clip_norm`.
-    pub clip_value: f64,
-    /// λ of AdamW.
-    pub weight_decay: f64,
-    /// Probability of dropping an output on its way to the next layer or the decoder.
-    pub dropout: f64,
-    /// How the corpus is split.
-    pub split: Split,
-    /// Share for validation.
-    pub val: f64,
-    /// Share for the test at the end.
-    pub test: f64,
-    /// Where every random choice comes from.
-    pub seed: u64,
-    /// 0: one for each core.
-    pub threads: usize,
-}
+pub use checkpoints::Checkpoints;
+pub use config::{OptimizerName, ScheduleName, TrainConfig};
+pub use error::TrainError;
+pub use run::{Event, Interval, Progress, Run, Saving, Validation};
 
-/// An update rule with its default constants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OptimizerName {
-    /// Adam; AdamW with weight decay.
-    Adam,
-    /// RMSprop with char-rnn's decay of 0.95.
-    Rmsprop,
-    /// Adagrad.
-    Adagrad,
-    /// SGD with momentum 0.9.
-    Sgd,
-}
+mod checkpoints;
+mod config;
+mod error;
+mod pace;
+mod run;
+mod state;
 
 /// A model in training.
 #[derive(Debug)]
@@ -102,6 +49,9 @@ pub struct Trainer {
     learner: Learner<f32>,
     optimizer: Optimizer,
     clipper: Clipper,
+    rate: LearningRate,
+    /// SHA-256 of the text.
+    text_digest: String,
 }
 
 /// What a step did.
@@ -121,209 +71,6 @@ pub struct StepReport {
     pub lr: f64,
     /// Symbols predicted.
     pub characters: u64,
-}
-
-/// Why training cannot start or go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrainError {
-    /// A setting out of its range.
-    #[error("{what} = {value} is out of range: {range}")]
-    Setting {
-        /// Which one.
-        what: &'static str,
-        /// Its value.
-        value: f64,
-        /// What would do.
-        range: &'static str,
-    },
-    /// Loss or gradient is not finite. The model is as it was before the step.
-    #[error(
-        "training diverged at step {step}: the {what} is not finite; lower the learning rate or clip the gradient"
-    )]
-    Diverged {
-        /// The step that was not done.
-        step: u64,
-        /// Loss, or the tensor with the first non-finite gradient.
-        what: String,
-    },
-    /// More memory than the system gives.
-    #[error(
-        "training needs about {mebibytes} MiB, which this machine does not have: give a smaller hidden width, \
-         batch or sequence length"
-    )]
-    Memory {
-        /// What would be needed.
-        mebibytes: u128,
-    },
-    /// The network.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The text.
-    #[error(transparent)]
-    Corpus(#[from] CorpusError),
-    /// The text's symbols.
-    #[error(transparent)]
-    Vocabulary(#[from] VocabularyError),
-    /// The update rule.
-    #[error(transparent)]
-    Optimizer(#[from] OptimizerError),
-    /// The clipping.
-    #[error(transparent)]
-    Clip(#[from] ClipError),
-    /// `IFOG_ISA`.
-    #[error(transparent)]
-    Level(#[from] LevelError),
-    /// The threads.
-    #[error(transparent)]
-    Pool(#[from] PoolError),
-    /// The model, in evaluation or sampling.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-}
-
-impl Default for TrainConfig {
-    fn default() -> Self {
-        Self {
-            cell: Cell::Lstm,
-            hidden: 128,
-            layers: 2,
-            embedding: 0,
-            init: Init::Uniform,
-            forget_bias: 1.0,
-            vocab: Mode::Auto,
-            batch: 50,
-            seq_len: 50,
-            epochs: None,
-            steps: None,
-            max_seconds: None,
-            optimizer: OptimizerName::Adam,
-            lr: 2e-3,
-            clip_norm: 5.0,
-            clip_value: 0.0,
-            weight_decay: 0.0,
-            dropout: 0.0,
-            split: Split::Contiguous,
-            val: 0.1,
-            test: 0.0,
-            seed: 0,
-            threads: 0,
-        }
-    }
-}
-
-impl TrainConfig {
-    /// Checks the settings that no other part checks.
-    fn validate(&self) -> Result<(), TrainError> {
-        let checks = [
-            (
-                "lr",
-                self.lr,
-                self.lr > 0.0 && self.lr.is_finite(),
-                "give a finite number above 0",
-            ),
-            (
-                "dropout",
-                self.dropout,
-                (0.0..1.0).contains(&self.dropout),
-                "give a share from 0 to below 1",
-            ),
-            (
-                "forget_bias",
-                f64::from(self.forget_bias),
-                self.forget_bias.is_finite(),
-                "give a finite number",
-            ),
-            (
-                "epochs",
-                self.epochs.unwrap_or(1.0),
-                self.epochs.is_none_or(|e| e > 0.0 && e.is_finite()),
-                "give a finite number above 0",
-            ),
-            (
-                "max_seconds",
-                self.max_seconds.unwrap_or(1.0),
-                self.max_seconds.is_none_or(|s| s > 0.0 && s.is_finite()),
-                "give a finite number above 0",
-            ),
-            (
-                "clip_norm",
-                self.clip_norm,
-                self.clip_norm >= 0.0 && self.clip_norm.is_finite(),
-                "give a finite number, 0 for no clipping",
-            ),
-            (
-                "clip_value",
-                self.clip_value,
-                self.clip_value >= 0.0 && self.clip_value.is_finite(),
-                "give a finite number, 0 for no clipping",
-            ),
-            (
-                "weight_decay",
-                self.weight_decay,
-                self.weight_decay == 0.0 || self.optimizer == OptimizerName::Adam,
-                "only Adam decays weights, the other optimisers need 0",
-            ),
-        ];
-        match checks.into_iter().find(|(_, _, ok, _)| !ok) {
-            Some((what, value, _, range)) => Err(TrainError::Setting { what, value, range }),
-            None => Ok(()),
-        }
-    }
-
-    fn optimizer(&self) -> OptimizerConfig {
-        match self.optimizer {
-            OptimizerName::Sgd => OptimizerConfig::sgd(),
-            OptimizerName::Adagrad => OptimizerConfig::adagrad(),
-            OptimizerName::Rmsprop => OptimizerConfig::rmsprop(),
-            OptimizerName::Adam => match OptimizerConfig::adam() {
-                OptimizerConfig::Adam {
-                    beta1, beta2, eps, ..
-                } => OptimizerConfig::Adam {
-                    beta1,
-                    beta2,
-                    eps,
-                    weight_decay: self.weight_decay,
-                },
-                other => other,
-            },
-        }
-    }
-
-    fn clip(&self) -> ClipRule {
-        match (self.clip_norm > 0.0, self.clip_value > 0.0) {
-            (_, true) => ClipRule::Value(self.clip_value as f32),
-            (true, false) => ClipRule::GlobalNorm(self.clip_norm),
-            (false, false) => ClipRule::Off,
-        }
-    }
-
-    /// What a checkpoint keeps of the run; nothing that depends on time or machine.
-    fn record(&self) -> TrainingRecord {
-        let split = match self.split {
-            Split::Contiguous => "contiguous",
-            Split::Streams => "streams",
-        };
-        let entries = [
-            ("split", split.to_owned()),
-            ("val", self.val.to_string()),
-            ("test", self.test.to_string()),
-            ("batch", self.batch.to_string()),
-            ("seq_len", self.seq_len.to_string()),
-            ("optimizer", self.optimizer().name().to_owned()),
-            ("lr", self.lr.to_string()),
-            ("clip_norm", self.clip_norm.to_string()),
-            ("dropout", self.dropout.to_string()),
-            ("seed", self.seed.to_string()),
-        ];
-        entries
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect()
-    }
 }
 
 impl Trainer {
@@ -381,6 +128,8 @@ impl Trainer {
         Ok(Self {
             optimizer: Optimizer::new(config.optimizer(), layout.len())?,
             clipper: Clipper::new(config.clip())?,
+            rate: LearningRate::new(config.lr, config.warmup, config.decay()),
+            text_digest: data_digest(text),
             windows: corpus.training_windows(),
             window: Window::default(),
             config,
@@ -398,12 +147,29 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Diverged`]: the loss or the gradient is not finite. The parameters were not touched.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
+        self.step_at(0.0)
+    }
+
+    /// As [`Trainer::step`], with the part of the run that is done, 0 to 1: what a cosine schedule follows in a run
+    /// that is limited by the clock. A run of a known number of steps follows those.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn step_at(&mut self, fraction: f64) -> Result<StepReport, TrainError> {
+        let step = self.optimizer.steps() + 1;
+        let lr = self.rate.at(Place {
+            step,
+            epoch: self.windows.position().epoch,
+            fraction: match self.total_steps() {
+                Some(total) => (step - 1) as f64 / total as f64,
+                None => fraction,
+            },
+        });
         self.windows.read(self.corpus.tokens(), &mut self.window);
         if self.window.first {
             self.learner.state.reset();
         }
-        let step = self.optimizer.steps() + 1;
-        let (window, level, lr) = (&self.window, self.level, self.config.lr);
+        let (window, level) = (&self.window, self.level);
         let (weights, learner) = (&mut self.weights, &mut self.learner);
         let (clipper, optimizer, model) = (&mut self.clipper, &mut self.optimizer, &mut self.model);
         let vocabulary = model.vocabulary.len();
@@ -511,6 +277,16 @@ impl Trainer {
         self.windows.windows_per_epoch() as u64
     }
 
+    /// Tells the schedule of a validation loss.
+    pub fn observe(&mut self, val_loss: f64) {
+        self.rate.observe(val_loss);
+    }
+
+    /// Steps done.
+    pub fn steps(&self) -> u64 {
+        self.optimizer.steps()
+    }
+
     /// Whether [`Trainer::total_steps`] are done.
     pub fn finished(&self) -> bool {
         self.total_steps()
@@ -532,15 +308,29 @@ impl Trainer {
         self.pool.threads()
     }
 
-    /// What is not finite: the loss, or the first tensor whose gradient is not.
+    /// What is not finite: in the order of the computation, a weight, the output of a layer, the loss, the gradient of a
+    /// tensor.
     fn non_finite(&self, loss: f64) -> String {
+        let tensors = self.model.layout.tensors();
+        let bad = |values: &[f32]| values.iter().any(|x| !x.is_finite());
+        let first = |values: &[f32]| {
+            let mut tensors = tensors.iter();
+            let tensor = tensors.find(|(_, range)| bad(&values[range.clone()]));
+            tensor.map(|(name, _)| name.clone())
+        };
+        if let Some(name) = first(&self.model.parameters) {
+            return format!("weight tensor {name}");
+        }
+        let layers = 0..self.config.layers;
+        let mut outputs = layers.filter(|layer| !self.learner.output_is_finite(*layer));
+        if let Some(layer) = outputs.next() {
+            return format!("output of layer {layer}");
+        }
         if !loss.is_finite() {
             return "loss".to_owned();
         }
-        let mut tensors = self.model.layout.tensors().into_iter();
-        let gradient = &self.learner.gradient;
-        let bad = tensors.find(|(_, range)| gradient[range.clone()].iter().any(|g| !g.is_finite()));
-        bad.map_or("norm of the gradient".to_owned(), |(name, _)| {
+        let gradient = first(&self.learner.gradient);
+        gradient.map_or("norm of the gradient".to_owned(), |name| {
             format!("gradient of {name}")
         })
     }
@@ -567,58 +357,5 @@ fn check_memory(layout: &Layout, steps: usize, batch: usize) -> Result<(), Train
         Err(TrainError::Memory {
             mebibytes: bytes >> 20,
         })
-    }
-}
-
-/// [`Cell`] by name.
-mod cell_name {
-    use ifog_kernels::Cell;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(cell: &Cell, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(cell.name())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Cell, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        let unknown = || {
-            D::Error::custom(format!(
-                "unknown cell '{name}': lstm, gru, gru-after or rnn"
-            ))
-        };
-        Cell::named(&name).ok_or_else(unknown)
-    }
-}
-
-/// [`Mode`] by name.
-mod mode_name {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    use crate::vocabulary::Mode;
-
-    const NAMES: [(&str, Mode); 3] = [
-        ("auto", Mode::Auto),
-        ("bytes", Mode::Bytes),
-        ("characters", Mode::Characters),
-    ];
-
-    pub(super) fn serialize<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
-        let name = NAMES.iter().find(|(_, known)| known == mode);
-        serializer.serialize_str(name.map_or("auto", |(name, _)| name))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Mode, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        let known = NAMES.iter().find(|(known, _)| *known == name);
-        let unknown = || {
-            D::Error::custom(format!(
-                "unknown vocabulary '{name}': auto, bytes or characters"
-            ))
-        };
-        known.map(|(_, mode)| *mode).ok_or_else(unknown)
     }
 }

@@ -5,5 +5,6 @@ mod bad_input;
 mod command;
 mod gradients;
 mod help;
+mod interruption;
 mod same_bits;
 mod training;
