@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod dry_run;
 mod embedded;
 mod eval;
 mod failure;
@@ -9,6 +10,7 @@ mod gradcheck;
 mod info;
 mod interrupt;
 mod level;
+mod memory;
 mod output;
 mod progress;
 mod run_config;

@@ -9,9 +9,11 @@ use ifog::train::{Checkpoints, Run, Saving, TrainConfig, TrainError, Trainer};
 use serde::Serialize;
 
 use crate::args::Train;
+use crate::dry_run;
 use crate::embedded;
 use crate::failure::Failure;
 use crate::level::level;
+use crate::memory::peak_bytes;
 use crate::output::{print_json, print_line};
 use crate::progress::{Nats, Progress};
 use crate::run_config::RunConfig;
@@ -29,6 +31,12 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     let corpus = Source::read(config.corpus.as_deref().map(Path::new))?;
     let progress = Progress::new(args.quiet);
     let trainer = build(&mut config.training, &corpus, &progress)?;
+    if args.dry_run {
+        return dry_run::forecast(trainer, args.json);
+    }
+    if args.overfit_one_batch {
+        return dry_run::overfit(trainer);
+    }
     // Before any work is done: a run whose directory cannot be written to would be lost.
     let resumes = resumed.is_some();
     let mut directory = match (resumed, &args.files.out) {
@@ -76,6 +84,8 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
             threads: run.trainer().threads(),
             isa: level.name(),
             digest: &done.digest,
+            peak_memory: peak_bytes(),
+            predicted_memory: u64::try_from(run.trainer().memory().total()).unwrap_or(u64::MAX),
             out: session.directory().path().display().to_string(),
         },
     )
@@ -217,6 +227,10 @@ struct Summary<'a> {
     threads: usize,
     isa: &'a str,
     digest: &'a str,
+    /// The most this process had in memory, in bytes; null where the system does not say.
+    peak_memory: Option<u64>,
+    /// The same, predicted, without the process itself.
+    predicted_memory: u64,
     out: String,
 }
 

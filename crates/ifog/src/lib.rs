@@ -24,7 +24,7 @@
 //!
 //! * [`train`]: the trainer. [`language_model`]: evaluation and sampling. [`checkpoint`]: files, named as PyTorch's.
 //! * [`network`]: the layers at work, in f32 and f64. [`parameters`]: one flat buffer. [`loss`], [`optimizer`],
-//!   [`learning_rate`], [`clip`], [`dropout`], [`init`].
+//!   [`learning_rate`], [`clip`], [`dropout`], [`row_dropout`], [`average`], [`init`].
 //! * [`corpus`], [`vocabulary`], [`sampling`], [`rng`]: text in and out.
 //! * [`gradcheck`]: every gradient against central differences.
 //!
@@ -34,6 +34,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic_file;
+pub mod average;
 pub mod checkpoint;
 pub mod clip;
 pub mod config;
@@ -49,6 +50,7 @@ pub mod optimizer;
 pub mod parameters;
 pub mod pool;
 pub mod rng;
+pub mod row_dropout;
 pub mod safetensors;
 pub mod sampling;
 pub mod train;

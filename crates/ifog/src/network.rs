@@ -6,14 +6,21 @@
 //!
 //! Truncated BPTT (Williams & Peng 1990): gradients flow back to the start of the window and stop there; h and
 //! c are carried over to the next window as constants.
+//!
+//! A window that is longer than the room for it is cut into segments (Chen et al. 2016; for recurrent networks Gruslys et
+//! al. 2016): forward, only the state before each segment is kept; backward, from the last segment to the first, each is
+//! computed again and then runs back. For T steps in segments of k that is a tape of k steps and T/k states, least at
+//! k = √T up to a constant.
+
+use std::ops::Range;
 
 use ifog_kernels::{
     Backprop, Element, Infer, Input, Level, MatMut, MatRef, PackedCell, PackedMatrix, Params,
     ParamsMut, Record, Tape, Threads, TokenTable, Uses, accumulate_outer, outer_scratch_len,
 };
 
-use crate::config::{ConfigError, InputConfig};
-use crate::dropout::Dropout;
+use crate::config::{ConfigError, InputConfig, NetworkConfig};
+use crate::dropout::{Dropout, Segment};
 use crate::parameters::Layout;
 use crate::rng::RngState;
 
@@ -75,17 +82,34 @@ pub struct Learner<E> {
     pub state: State<E>,
     tapes: Vec<Tape<E>>,
     dropout: Dropout<E>,
+    /// Steps there is room for: the longest segment.
+    room: usize,
+    /// The states before each segment.
+    starts: Vec<State<E>>,
     /// `[T·B, O]`: outputs, then their gradient.
     outputs: Vec<E>,
     /// Gradients of the outputs of a layer and of the one below, `[T·B, H]`.
     dout: [Vec<E>; 2],
-    dh: Vec<E>,
-    dc: Vec<E>,
+    /// Gradients of the states of each layer, which come from the segment behind: `[B, H]`.
+    dstate: State<E>,
     /// Gradient of the token table of an embedded input, `[V, G·H]`.
     dtable: Vec<E>,
     /// Gradient of the parameters, laid out as they are.
     pub gradient: Vec<E>,
     scratch: Vec<E>,
+}
+
+impl<'a, E> Inputs<'a, E> {
+    /// Those of some rows of the window.
+    fn rows(self, rows: &Range<usize>, config: &NetworkConfig) -> Self {
+        match self {
+            Self::Tokens(tokens) => Self::Tokens(&tokens[rows.clone()]),
+            Self::Vectors(x) => {
+                let width = config.input.width();
+                Self::Vectors(&x[rows.start * width..rows.end * width])
+            }
+        }
+    }
 }
 
 impl<E: Element> Packed<E> {
@@ -303,7 +327,8 @@ impl<E: Element> Reader<E> {
 }
 
 impl<E: Element> Learner<E> {
-    /// Room for windows of up to `steps` × `batch`, always of the same `batch`.
+    /// Room for windows of up to `steps` × `batch`, always of the same `batch`, and for longer ones in segments of so many
+    /// steps ([`Learner::learn_in_segments`]).
     ///
     /// # Errors
     /// The tape would not fit in memory.
@@ -335,20 +360,16 @@ impl<E: Element> Learner<E> {
             InputConfig::Embedding { vocabulary, .. } => vocabulary * layout.shapes()[0].columns(),
             InputConfig::OneHot { .. } | InputConfig::Dense { .. } => 0,
         };
-        let memory = if config.cell.has_memory() {
-            batch * config.hidden
-        } else {
-            0
-        };
         Ok(Self {
             threads,
+            room: steps,
+            starts: Vec::new(),
             state: State::zeros(&layout, batch),
             tapes,
             dropout,
             outputs: vec![E::ZERO; rows * config.outputs],
             dout: [(); 2].map(|()| vec![E::ZERO; rows * config.hidden]),
-            dh: vec![E::ZERO; batch * config.hidden],
-            dc: vec![E::ZERO; memory],
+            dstate: State::zeros(&layout, batch),
             dtable: vec![E::ZERO; dtable],
             gradient: vec![E::ZERO; layout.len()],
             scratch: vec![E::ZERO; scratch],
@@ -369,11 +390,75 @@ impl<E: Element> Learner<E> {
         steps: usize,
         loss: impl FnOnce(&mut [E]) -> f64,
     ) -> f64 {
-        let batch = self.state.h[0].len() / self.layout.config().hidden;
-        self.forward(weights, inputs, steps, batch);
-        let loss = loss(&mut self.outputs[..steps * batch * self.layout.config().outputs]);
-        self.backward(weights, inputs, steps, batch);
-        loss
+        assert!(
+            steps <= self.room,
+            "a window of {steps} steps in room for {}",
+            self.room
+        );
+        let mut loss = Some(loss);
+        self.learn_in_segments(weights, inputs, steps, |_, outputs| {
+            loss.take().map_or(0.0, |loss| loss(outputs))
+        })
+    }
+
+    /// As [`Learner::learn`], for windows of any length: those that are longer than the room are cut into segments, for
+    /// the price of a second forward pass. The gradient has the same bits. `loss` is asked once a segment, the last
+    /// first, with the rows of the window that its outputs are; the sum of what it says is returned.
+    ///
+    /// # Panics
+    /// The inputs do not have the rows of the window.
+    pub fn learn_in_segments(
+        &mut self,
+        weights: &Packed<E>,
+        inputs: Inputs<'_, E>,
+        steps: usize,
+        mut loss: impl FnMut(Range<usize>, &mut [E]) -> f64,
+    ) -> f64 {
+        let config = *self.layout.config();
+        let batch = self.state.h[0].len() / config.hidden;
+        let window = Segment {
+            before: 0,
+            rows: steps * batch,
+            batch,
+        };
+        let segments = steps.div_ceil(self.room).max(1);
+        let rows_of = |k: usize| (k * self.room * batch)..((k + 1) * self.room).min(steps) * batch;
+        let rows: Vec<Range<usize>> = (0..segments).map(rows_of).collect();
+        self.starts.resize_with(segments - 1, || State {
+            h: Vec::new(),
+            c: Vec::new(),
+        });
+        for (k, rows) in rows.iter().enumerate() {
+            if k + 1 < segments {
+                self.starts[k].clone_from(&self.state);
+            }
+            self.forward(weights, inputs.rows(rows, &config), rows, &window);
+        }
+        let end = (segments > 1).then(|| self.state.clone());
+        self.gradient.fill(E::ZERO);
+        self.dstate.reset();
+        self.dtable.fill(E::ZERO);
+        let mut losses = Vec::with_capacity(segments);
+        for (k, rows) in rows.iter().enumerate().rev() {
+            let inputs = inputs.rows(rows, &config);
+            if k + 1 < segments {
+                std::mem::swap(&mut self.state, &mut self.starts[k]);
+                self.forward(weights, inputs, rows, &window);
+            }
+            self.decode(weights, rows.len());
+            let outputs = &mut self.outputs[..rows.len() * config.outputs];
+            losses.push(loss(rows.clone(), outputs));
+            self.backward(weights, inputs, rows.len() / batch, batch);
+        }
+        if !self.dtable.is_empty() {
+            let (dtable, scratch) = (&self.dtable, &mut self.scratch);
+            embedding_gradient(weights, dtable, &mut self.gradient, scratch, self.threads);
+        }
+        if let Some(end) = end {
+            self.state = end;
+        }
+        self.dropout.advance(&window, config.hidden);
+        losses.into_iter().rev().sum()
     }
 
     /// The tape of a layer: states and gates (gradients after [`Learner::learn`]) of the last window.
@@ -397,9 +482,20 @@ impl<E: Element> Learner<E> {
         self.dropout.resume(state);
     }
 
-    fn forward(&mut self, weights: &Packed<E>, inputs: Inputs<'_, E>, steps: usize, batch: usize) {
-        let config = *self.layout.config();
-        let rows = steps * batch;
+    /// Records `rows` of a window on the tapes.
+    fn forward(
+        &mut self,
+        weights: &Packed<E>,
+        inputs: Inputs<'_, E>,
+        rows: &Range<usize>,
+        window: &Segment,
+    ) {
+        let segment = Segment {
+            before: rows.start,
+            ..window.clone()
+        };
+        let (batch, rows) = (window.batch, rows.len());
+        let steps = rows / batch;
         for (layer, cell) in weights.cells.iter().enumerate() {
             let (below, rest) = self.tapes.split_at_mut(layer);
             let input = match below.last() {
@@ -421,8 +517,13 @@ impl<E: Element> Learner<E> {
             );
             h.copy_from_slice(tape.h(steps));
             c.copy_from_slice(tape.c(steps));
-            self.dropout.draw(layer, tape.output());
+            self.dropout.draw(layer, &segment, tape.output());
         }
+    }
+
+    /// Outputs from the topmost tape.
+    fn decode(&mut self, weights: &Packed<E>, rows: usize) {
+        let config = *self.layout.config();
         let top = self
             .dropout
             .output(config.layers - 1, &self.tapes[config.layers - 1]);
@@ -440,7 +541,6 @@ impl<E: Element> Learner<E> {
         let config = *self.layout.config();
         let (h, o, rows) = (config.hidden, config.outputs, steps * batch);
         let threads = self.threads;
-        self.gradient.fill(E::ZERO);
         let (cells, decoder) = self
             .gradient
             .split_at_mut(self.layout.decoder_weight().start);
@@ -466,8 +566,6 @@ impl<E: Element> Learner<E> {
         }
         for (layer, cell) in weights.cells.iter().enumerate().rev() {
             self.dropout.backward(layer, dout);
-            self.dh.fill(E::ZERO);
-            self.dc.fill(E::ZERO);
             let (below, rest) = self.tapes.split_at_mut(layer);
             let input = match below.last() {
                 Some(below) => Input::Dense(self.dropout.output(layer - 1, below)),
@@ -476,15 +574,14 @@ impl<E: Element> Learner<E> {
             let mut grads = split_mut(&self.layout, cells, layer);
             let embedded = layer == 0 && !self.dtable.is_empty();
             if embedded {
-                self.dtable.fill(E::ZERO);
                 grads.w = &mut self.dtable;
             }
             let backprop = Backprop {
                 input,
                 tape: &mut rest[0],
                 dout: matrix(dout, rows, h),
-                dh: &mut self.dh,
-                dc: &mut self.dc,
+                dh: &mut self.dstate.h[layer],
+                dc: &mut self.dstate.c[layer],
                 grads,
                 dx: if layer > 0 {
                     Some(matrix_mut(dx, rows, h))
@@ -494,9 +591,6 @@ impl<E: Element> Learner<E> {
                 scratch: &mut self.scratch,
             };
             cell.backward(backprop, threads);
-            if embedded {
-                embedding_gradient(weights, &self.dtable, cells, &mut self.scratch, threads);
-            }
             std::mem::swap(&mut dout, &mut dx);
         }
     }

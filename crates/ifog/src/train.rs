@@ -5,13 +5,14 @@
 
 use std::path::Path;
 
-use ifog_kernels::{Level, Tape, Threads};
+use ifog_kernels::{Level, Threads};
 
+use crate::average::Average;
 use crate::clip::Clipper;
 use crate::config::{InputConfig, NetworkConfig};
 use crate::corpus::{Corpus, PartName, SplitConfig, TrainingWindows, Window};
 use crate::dropout::Dropout;
-use crate::init::initial_parameters;
+use crate::init::{chrono_biases, initial_parameters};
 use crate::language_model::{LanguageModel, evaluate};
 use crate::learning_rate::{LearningRate, Place};
 use crate::loss::softmax_cross_entropy;
@@ -20,17 +21,20 @@ use crate::optimizer::Optimizer;
 use crate::parameters::Layout;
 use crate::pool::Pool;
 use crate::rng::{Rng, Stream};
+use crate::row_dropout::RowDropout;
 use crate::safetensors::data_digest;
 use crate::vocabulary::Vocabulary;
 
 pub use checkpoints::Checkpoints;
 pub use config::{OptimizerName, ScheduleName, TrainConfig};
 pub use error::TrainError;
+pub use memory::Memory;
 pub use run::{Event, Interval, Progress, Run, Saving, Validation};
 
 mod checkpoints;
 mod config;
 mod error;
+mod memory;
 mod pace;
 mod run;
 mod state;
@@ -50,8 +54,13 @@ pub struct Trainer {
     optimizer: Optimizer,
     clipper: Clipper,
     rate: LearningRate,
+    rows: RowDropout,
+    average: Option<Average>,
+    /// Whether every step reads the first window.
+    one_batch: bool,
     /// SHA-256 of the text.
     text_digest: String,
+    text_len: usize,
 }
 
 /// What a step did.
@@ -110,26 +119,47 @@ impl Trainer {
         };
         let layout = Layout::new(network)?;
         let (steps, batch) = (corpus.seq_len(), corpus.batch());
-        check_memory(&layout, steps, batch)?;
-        let parameters = initial_parameters(&layout, config.init, config.forget_bias, config.seed);
+        let room = match config.checkpoint_every {
+            0 => steps,
+            every => every.min(steps),
+        };
+        Memory::predict(&layout, &config, &corpus, text.len()).check()?;
+        let mut parameters =
+            initial_parameters(&layout, config.init, config.forget_bias, config.seed);
+        if config.chrono > 0 {
+            chrono_biases(&layout, &mut parameters, config.chrono, config.seed);
+        }
+        if config.tie {
+            tie(&layout, &mut parameters);
+        }
         let pool = Pool::new(config.threads)?;
         let rng = Rng::new(config.seed, Stream::Dropout);
         let dropout = Dropout::new(
             config.dropout,
             network.layers,
-            steps * batch * network.hidden,
+            room * batch * network.hidden,
             rng,
-        );
+        )
+        .variational(config.variational);
         let weights = Packed::new(&layout, level, true)?;
         let learner =
-            pool.install(|| Learner::new(&weights, steps, batch, dropout, Threads::current()))?;
+            pool.install(|| Learner::new(&weights, room, batch, dropout, Threads::current()))?;
         let mut model = LanguageModel::new(network, vocabulary, parameters)?;
         model.record = config.record();
         Ok(Self {
             optimizer: Optimizer::new(config.optimizer(), layout.len())?,
             clipper: Clipper::new(config.clip())?,
             rate: LearningRate::new(config.lr, config.warmup, config.decay()),
+            rows: RowDropout::new(
+                &layout,
+                config.dropout_input,
+                config.dropout_recurrent,
+                Rng::new(config.seed, Stream::Rows),
+            ),
+            average: (config.ema > 0.0).then(|| Average::new(config.ema, &model.parameters)),
+            one_batch: false,
             text_digest: data_digest(text),
+            text_len: text.len(),
             windows: corpus.training_windows(),
             window: Window::default(),
             config,
@@ -157,6 +187,11 @@ impl Trainer {
     /// As [`Trainer::step`].
     pub fn step_at(&mut self, fraction: f64) -> Result<StepReport, TrainError> {
         let step = self.optimizer.steps() + 1;
+        // A weight that this window does not read would otherwise pass unseen.
+        if has_non_finite(&self.model.parameters) {
+            let what = self.non_finite(f64::NAN);
+            return Err(TrainError::Diverged { step, what });
+        }
         let lr = self.rate.at(Place {
             step,
             epoch: self.windows.position().epoch,
@@ -165,24 +200,39 @@ impl Trainer {
                 None => fraction,
             },
         });
-        self.windows.read(self.corpus.tokens(), &mut self.window);
-        if self.window.first {
+        if !(self.one_batch && step > 1) {
+            self.windows.read(self.corpus.tokens(), &mut self.window);
+        }
+        if self.window.first || self.one_batch {
             self.learner.state.reset();
         }
         let (window, level) = (&self.window, self.level);
         let (weights, learner) = (&mut self.weights, &mut self.learner);
         let (clipper, optimizer, model) = (&mut self.clipper, &mut self.optimizer, &mut self.model);
+        let (masks, average) = (&mut self.rows, &mut self.average);
         let vocabulary = model.vocabulary.len();
-        let rows = window.targets.len();
+        let (rows, tied) = (window.targets.len(), self.config.tie);
         let (loss, grad_norm) = self.pool.install(|| {
-            weights.load(&model.parameters, Threads::current());
+            weights.load(masks.draw(&model.parameters), Threads::current());
             let inputs = Inputs::Tokens(&window.inputs);
-            let sum = learner.learn(weights, inputs, window.seq_len, |logits| {
-                softmax_cross_entropy(level, logits, vocabulary, &window.targets, rows)
-            });
+            let sum =
+                learner.learn_in_segments(weights, inputs, window.seq_len, |range, logits| {
+                    let targets = &window.targets[range];
+                    softmax_cross_entropy(level, logits, vocabulary, targets, rows)
+                });
+            masks.backward(&mut learner.gradient);
+            if tied {
+                fold_tied(&model.layout, &mut learner.gradient);
+            }
             let norm = clipper.clip(&mut learner.gradient);
             if sum.is_finite() && norm.is_finite() {
                 optimizer.step(&mut model.parameters, &learner.gradient, lr);
+                if tied {
+                    tie(&model.layout, &mut model.parameters);
+                }
+                if let Some(average) = average {
+                    average.update(&model.parameters, step);
+                }
             }
             (sum / rows as f64, norm)
         });
@@ -212,8 +262,10 @@ impl Trainer {
     pub fn validate(&mut self) -> Result<f64, TrainError> {
         let (weights, model) = (&mut self.weights, &self.model);
         let (level, corpus) = (self.level, &self.corpus);
+        let average = self.average.as_ref();
+        let evaluated = average.map_or(&model.parameters, |average| &average.values);
         let evaluation = self.pool.install(|| {
-            weights.load(&model.parameters, Threads::current());
+            weights.load(evaluated, Threads::current());
             evaluate(weights, level, corpus, PartName::Val)
         });
         Ok(evaluation?.loss)
@@ -230,7 +282,9 @@ impl Trainer {
         prime: &[u8],
         seed: u64,
     ) -> Result<Vec<u8>, TrainError> {
-        let mut generator = self.model.generator(seed, temperature, None)?;
+        let averaged = self.averaged();
+        let model = averaged.as_ref().unwrap_or(&self.model);
+        let mut generator = model.generator(seed, temperature, None)?;
         generator.feed(prime)?;
         let mut text = Vec::new();
         for _ in 0..length {
@@ -247,7 +301,47 @@ impl Trainer {
         let record = &mut self.model.record;
         record.insert("step".to_owned(), self.optimizer.steps().to_string());
         record.insert("val_loss".to_owned(), format!("{val_loss:.6}"));
-        Ok(self.model.save(path)?)
+        match self.averaged() {
+            Some(mut averaged) => Ok(averaged.save(path)?),
+            None => Ok(self.model.save(path)?),
+        }
+    }
+
+    /// The model with averaged weights, if they are averaged.
+    fn averaged(&self) -> Option<LanguageModel> {
+        let average = self.average.as_ref()?;
+        Some(LanguageModel {
+            parameters: average.values.clone(),
+            ..self.model.clone()
+        })
+    }
+
+    /// From now on every step reads the same window, from the zero state: a model and a learning rate that cannot learn
+    /// one batch by heart have something wrong.
+    pub fn overfit_one_batch(&mut self) {
+        self.one_batch = true;
+    }
+
+    /// What the run needs of memory, predicted.
+    pub fn memory(&self) -> Memory {
+        Memory::predict(
+            &self.model.layout,
+            &self.config,
+            &self.corpus,
+            self.text_len,
+        )
+    }
+
+    /// Floating-point operations of a training step for each character: three times those of the forward pass, in which a
+    /// one-hot or embedded input is a row copy.
+    pub fn flops_per_character(&self) -> u64 {
+        let layers = self.model.layout.shapes().iter().enumerate();
+        let of_layers = layers.map(|(layer, shape)| {
+            let dense = if layer == 0 { 0 } else { shape.input() };
+            (dense + shape.hidden()) * shape.columns()
+        });
+        let decoder = self.model.layout.decoder_weight().len();
+        3 * 2 * (of_layers.sum::<usize>() + decoder) as u64
     }
 
     /// Sentences about what was not done as asked, such as a batch shrunk to a small text.
@@ -312,10 +406,9 @@ impl Trainer {
     /// tensor.
     fn non_finite(&self, loss: f64) -> String {
         let tensors = self.model.layout.tensors();
-        let bad = |values: &[f32]| values.iter().any(|x| !x.is_finite());
         let first = |values: &[f32]| {
             let mut tensors = tensors.iter();
-            let tensor = tensors.find(|(_, range)| bad(&values[range.clone()]));
+            let tensor = tensors.find(|(_, range)| has_non_finite(&values[range.clone()]));
             tensor.map(|(name, _)| name.clone())
         };
         if let Some(name) = first(&self.model.parameters) {
@@ -336,26 +429,204 @@ impl Trainer {
     }
 }
 
-/// Asks the system for all the memory at once, and gives it back: a refusal here is a sentence, later it would be an
-/// abort.
-fn check_memory(layout: &Layout, steps: usize, batch: usize) -> Result<(), TrainError> {
-    // Parameters, gradient, two moments, and two packings.
-    let parameters = 6 * layout.len() as u128;
-    let config = layout.config();
-    let rows = steps as u128 * batch as u128;
-    let tapes = layout.shapes().iter().map(|shape| {
-        Tape::<f32>::floats(*shape, steps, batch).map_or(u128::MAX >> 32, |floats| floats as u128)
-    });
-    // Outputs of the decoder, gradients of two layers' outputs, two masks a layer.
-    let rest = rows * (config.outputs + (2 + 2 * config.layers) * config.hidden) as u128;
-    let bytes = 4 * (parameters + tapes.sum::<u128>() + rest);
-    let mut probe = Vec::<u8>::new();
-    let fits = usize::try_from(bytes).is_ok_and(|bytes| probe.try_reserve_exact(bytes).is_ok());
-    if fits {
-        Ok(())
-    } else {
-        Err(TrainError::Memory {
-            mebibytes: bytes >> 20,
-        })
+/// Without a way out of the loop, so that it becomes vector code.
+fn has_non_finite(values: &[f32]) -> bool {
+    values.iter().fold(false, |bad, x| bad | !x.is_finite())
+}
+
+/// The decoder's W `[H, V]` becomes the embedding's E `[V, H]` transposed.
+fn tie(layout: &Layout, params: &mut [f32]) {
+    let (hidden, symbols) = (layout.config().hidden, layout.config().outputs);
+    let decoder = layout.decoder_weight();
+    let (front, decoder) = params[..decoder.end].split_at_mut(decoder.start);
+    let embedding = &front[layout.embedding()];
+    for (v, row) in embedding.chunks_exact(hidden).enumerate() {
+        for (h, e) in row.iter().enumerate() {
+            decoder[h * symbols + v] = *e;
+        }
+    }
+}
+
+/// The gradient of tied weights stands at the embedding: dE + dWᵀ; the decoder's becomes 0.
+fn fold_tied(layout: &Layout, gradient: &mut [f32]) {
+    let (hidden, symbols) = (layout.config().hidden, layout.config().outputs);
+    let decoder = layout.decoder_weight();
+    let (front, decoder) = gradient[..decoder.end].split_at_mut(decoder.start);
+    let embedding = &mut front[layout.embedding()];
+    for (v, row) in embedding.chunks_exact_mut(hidden).enumerate() {
+        for (h, e) in row.iter_mut().enumerate() {
+            *e += std::mem::take(&mut decoder[h * symbols + v]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+
+    fn config() -> TrainConfig {
+        TrainConfig {
+            hidden: 8,
+            layers: 2,
+            batch: 2,
+            seq_len: 10,
+            threads: 1,
+            ..TrainConfig::default()
+        }
+    }
+
+    const TEXT: &[u8] = b"the fog comes in on little feet, it sits and looks and then moves on.\n";
+
+    /// Planted at a step, found at that step, named as the first tensor it is in, and nothing is changed by it.
+    #[test]
+    fn a_planted_nan_is_named() {
+        let plant = |name: &str| {
+            let mut trainer = Trainer::new(config(), TEXT).unwrap();
+            trainer.step().unwrap();
+            let tensors = trainer.model.layout.tensors();
+            let (_, range) = tensors.into_iter().find(|(n, _)| n == name).unwrap();
+            trainer.model.parameters[range.end - 1] = f32::NAN;
+            let before = trainer.model.parameters.clone();
+            let error = trainer.step().unwrap_err();
+            assert!(
+                matches!(error, TrainError::Diverged { step: 2, .. }),
+                "{error}"
+            );
+            let same = before.iter().zip(&trainer.model.parameters);
+            assert!(same.into_iter().all(|(a, b)| a.to_bits() == b.to_bits()));
+            error.to_string()
+        };
+        for name in ["w_l0", "u_l0", "b_l1", "decoder_w"] {
+            assert!(plant(name).contains(&format!("weight tensor {name} is not finite")));
+        }
+        // A carried state that is none shows in the layer that reads it.
+        let mut trainer = Trainer::new(config(), &TEXT.repeat(3)).unwrap();
+        trainer.step().unwrap();
+        trainer.learner.state.h[1][0] = f32::NAN;
+        let error = trainer.step().unwrap_err().to_string();
+        assert!(
+            error.contains("output of layer 1") && error.contains("learning rate"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn one_batch_is_learnt_by_heart() {
+        let mut trainer = Trainer::new(
+            TrainConfig {
+                lr: 0.02,
+                ..config()
+            },
+            TEXT,
+        )
+        .unwrap();
+        trainer.overfit_one_batch();
+        let losses: Vec<f64> = (0..300).map(|_| trainer.step().unwrap().loss).collect();
+        assert!(losses[299] < 0.05, "{}", losses[299]);
+        assert_eq!(trainer.windows.position().window, 1);
+    }
+
+    #[test]
+    fn tied_weights_stay_tied() {
+        let config = TrainConfig {
+            embedding: 8,
+            tie: true,
+            ..config()
+        };
+        let mut trainer = Trainer::new(config, TEXT).unwrap();
+        let before = trainer.model.parameters.clone();
+        for _ in 0..5 {
+            trainer.step().unwrap();
+        }
+        let layout = trainer.model.layout.clone();
+        let symbols = layout.config().outputs;
+        let (e, w) = (layout.embedding(), layout.decoder_weight());
+        for v in 0..symbols {
+            for h in 0..8 {
+                let [e, w] = [e.start + v * 8 + h, w.start + h * symbols + v];
+                assert_eq!(trainer.model.parameters[e], trainer.model.parameters[w]);
+                assert_ne!(trainer.model.parameters[e], before[e]);
+                assert_eq!(trainer.learner.gradient[w], 0.0);
+            }
+        }
+    }
+
+    #[test]
+    fn averaged_weights_are_what_is_evaluated() {
+        let config = TrainConfig {
+            ema: 0.99,
+            lr: 0.05,
+            ..config()
+        };
+        let mut trainer = Trainer::new(config.clone(), TEXT).unwrap();
+        let mut plain = Trainer::new(TrainConfig { ema: 0.0, ..config }, TEXT).unwrap();
+        for _ in 0..20 {
+            let (ours, theirs) = (trainer.step().unwrap().loss, plain.step().unwrap().loss);
+            assert_eq!(ours, theirs, "averaging changes no step");
+        }
+        assert_ne!(trainer.validate().unwrap(), plain.validate().unwrap());
+        plain.model.parameters = trainer.average.as_ref().unwrap().values.clone();
+        assert_eq!(trainer.validate().unwrap(), plain.validate().unwrap());
+    }
+
+    #[test]
+    fn settings_that_do_not_fit_together_are_refused() {
+        let refused = |config: TrainConfig, what: &str| {
+            let error = Trainer::new(config, TEXT).unwrap_err();
+            assert!(error.to_string().starts_with(what), "{error}");
+        };
+        refused(
+            TrainConfig {
+                tie: true,
+                embedding: 5,
+                ..config()
+            },
+            "embedding = 5",
+        );
+        refused(
+            TrainConfig {
+                chrono: 2,
+                ..config()
+            },
+            "chrono = 2",
+        );
+        refused(
+            TrainConfig {
+                chrono: 9,
+                cell: ifog_kernels::Cell::Rnn,
+                ..config()
+            },
+            "chrono",
+        );
+        refused(
+            TrainConfig {
+                lr_min: 1.0,
+                ..config()
+            },
+            "lr_min = 1",
+        );
+        refused(
+            TrainConfig {
+                lr_decay: 0.0,
+                ..config()
+            },
+            "lr_decay = 0",
+        );
+        refused(
+            TrainConfig {
+                dropout_recurrent: 1.0,
+                ..config()
+            },
+            "dropout_recurrent = 1",
+        );
+        refused(
+            TrainConfig {
+                ema: 1.0,
+                ..config()
+            },
+            "ema = 1",
+        );
     }
 }

@@ -40,6 +40,12 @@ pub(crate) struct Train {
     #[command(flatten)]
     pub(crate) files: Files,
 
+    /// Print what the run would need and take, measured for two seconds, and write nothing.
+    #[arg(long, conflicts_with_all = ["resume", "overfit_one_batch"])]
+    pub(crate) dry_run: bool,
+    /// Learn one batch by heart, for a check of the settings, and write nothing.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) overfit_one_batch: bool,
     /// Print one JSON object to standard output instead of the summary.
     #[arg(long)]
     pub(crate) json: bool,
@@ -122,6 +128,12 @@ struct Model {
     /// Initial bias of an LSTM's forget gate [default: 1].
     #[arg(long, value_parser = finite, value_name = "X", allow_negative_numbers = true)]
     forget_bias: Option<f32>,
+    /// Bias the gates for time scales of up to N steps (chrono initialisation); 0 is not [default: 0].
+    #[arg(long, value_name = "N")]
+    chrono: Option<u64>,
+    /// The decoder's weights are those of the embedding, which must be as wide as --hidden.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    tie: Option<bool>,
     /// What a symbol is; auto takes characters if the text is UTF-8 [default: auto].
     #[arg(long, value_parser = named::<Mode>(&["auto", "bytes", "characters"]))]
     vocab: Option<Mode>,
@@ -190,6 +202,18 @@ struct Regularisation {
     /// Share of each layer's outputs set to zero in training [default: 0].
     #[arg(long, value_parser = share, value_name = "X")]
     dropout: Option<f64>,
+    /// Share of the symbols that are dropped from the input, the same for a whole window [default: 0].
+    #[arg(long, value_parser = share, value_name = "X")]
+    dropout_input: Option<f64>,
+    /// Share of the hidden units that are dropped from the recurrence, the same for a whole window [default: 0].
+    #[arg(long, value_parser = share, value_name = "X")]
+    dropout_recurrent: Option<f64>,
+    /// The masks of --dropout are the same at all steps of a window.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    variational: Option<bool>,
+    /// Validate and save weights averaged with this decay, such as 0.999; 0 is not [default: 0].
+    #[arg(long, value_parser = share, value_name = "X")]
+    ema: Option<f64>,
     /// Decoupled weight decay of Adam (AdamW) [default: 0].
     #[arg(long, value_parser = not_negative, value_name = "X")]
     weight_decay: Option<f64>,
@@ -205,6 +229,10 @@ struct Data {
     /// Time steps of a window, which is how far gradients flow back; the state is carried on [default: 50].
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     seq_len: Option<usize>,
+    /// Keep the activations of so many steps only, and compute the rest of a long window again; 0 keeps all. Changes no bit
+    /// of the model [default: 0].
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<usize>,
     /// Where the parts lie: one after the other (nanoGPT), or in each of the streams (char-rnn) [default: contiguous].
     #[arg(long, value_parser = named::<Split>(&["contiguous", "streams"]))]
     split: Option<Split>,
@@ -234,6 +262,8 @@ impl Settings {
         set(&mut config.embedding, model.embedding);
         set(&mut config.init, model.init);
         set(&mut config.forget_bias, model.forget_bias);
+        set(&mut config.chrono, model.chrono);
+        set(&mut config.tie, model.tie);
         set(&mut config.vocab, model.vocab);
         if limit.epochs.is_some() || limit.steps.is_some() || limit.max_seconds.is_some() {
             (config.epochs, config.steps) = (limit.epochs, limit.steps);
@@ -255,9 +285,17 @@ impl Settings {
         }
         set(&mut config.early_stop, descent.early_stop);
         set(&mut config.dropout, regularisation.dropout);
+        set(&mut config.dropout_input, regularisation.dropout_input);
+        set(
+            &mut config.dropout_recurrent,
+            regularisation.dropout_recurrent,
+        );
+        set(&mut config.variational, regularisation.variational);
+        set(&mut config.ema, regularisation.ema);
         set(&mut config.weight_decay, regularisation.weight_decay);
         set(&mut config.batch, data.batch);
         set(&mut config.seq_len, data.seq_len);
+        set(&mut config.checkpoint_every, data.checkpoint_every);
         set(&mut config.split, data.split);
         set(&mut config.val, data.val);
         set(&mut config.test, data.test);

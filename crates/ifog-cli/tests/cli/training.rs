@@ -33,7 +33,7 @@ fn the_summary_has_the_fields_of_the_contract() {
         .run();
     let summary = trained.json();
     let number = |field: &str| summary[field].as_f64().unwrap_or_else(|| panic!("{field}"));
-    assert_eq!(summary.as_object().unwrap().len(), 13);
+    assert_eq!(summary.as_object().unwrap().len(), 15);
     assert!(number("best_val_loss") < number("initial_val_loss"));
     assert!(number("final_train_loss") > 0.0);
     assert!(number("chars_per_s") > 0.0 && number("seconds") > 0.0 && number("epochs") > 0.0);

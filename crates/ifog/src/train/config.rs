@@ -29,12 +29,19 @@ pub struct TrainConfig {
     pub init: Init,
     /// Initial bias of an LSTM's forget gate.
     pub forget_bias: f32,
+    /// Largest time scale in steps of chrono initialisation ([`chrono_biases`](crate::init::chrono_biases)); 0: none.
+    pub chrono: u64,
+    /// The decoder's weights are the embedding's, which must be as wide as the hidden state (Press & Wolf 2017).
+    pub tie: bool,
     /// Bytes or characters.
     pub vocab: Mode,
     /// Streams B.
     pub batch: usize,
     /// Steps T of a window.
     pub seq_len: usize,
+    /// Keep the tape of so many steps only, and compute longer windows twice in segments of these; 0: of all. Does not
+    /// change a bit of the model.
+    pub checkpoint_every: usize,
     /// Stop after so many passes over the training part.
     pub epochs: Option<f64>,
     /// Stop after so many windows.
@@ -67,6 +74,17 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// Probability of dropping an output on its way to the next layer or the decoder.
     pub dropout: f64,
+    /// Probability of dropping a symbol of the vocabulary from the input for a window ([`RowDropout`]).
+    ///
+    /// [`RowDropout`]: crate::row_dropout::RowDropout
+    pub dropout_input: f64,
+    /// Probability of dropping a hidden unit on its way into the recurrence, for a window.
+    pub dropout_recurrent: f64,
+    /// The masks of `dropout` are the same at all steps of a window.
+    pub variational: bool,
+    /// Decay of the averaged weights ([`Average`](crate::average::Average)), which are then what is validated, sampled and
+    /// saved; 0: none.
+    pub ema: f64,
     /// How the corpus is split.
     pub split: Split,
     /// Share for validation.
@@ -116,9 +134,12 @@ impl Default for TrainConfig {
             embedding: 0,
             init: Init::Uniform,
             forget_bias: 1.0,
+            chrono: 0,
+            tie: false,
             vocab: Mode::Auto,
             batch: 50,
             seq_len: 50,
+            checkpoint_every: 0,
             epochs: None,
             steps: None,
             max_seconds: None,
@@ -135,6 +156,10 @@ impl Default for TrainConfig {
             clip_value: 0.0,
             weight_decay: 0.0,
             dropout: 0.0,
+            dropout_input: 0.0,
+            dropout_recurrent: 0.0,
+            variational: false,
+            ema: 0.0,
             split: Split::Contiguous,
             val: 0.1,
             test: 0.0,
@@ -146,8 +171,14 @@ impl Default for TrainConfig {
 
 impl TrainConfig {
     /// Settings that may change when a run is continued: they end it, or do not change a bit of it.
-    pub const FREE_ON_RESUME: [&'static str; 5] =
-        ["epochs", "steps", "max_seconds", "early_stop", "threads"];
+    pub const FREE_ON_RESUME: [&'static str; 6] = [
+        "epochs",
+        "steps",
+        "max_seconds",
+        "early_stop",
+        "threads",
+        "checkpoint_every",
+    ];
 
     /// Checks the settings that no other part checks.
     pub(super) fn validate(&self) -> Result<(), TrainError> {
@@ -181,6 +212,31 @@ impl TrainConfig {
                 "give a rate from 0 to lr",
             ),
             ("dropout", self.dropout, share(self.dropout), part),
+            (
+                "dropout_input",
+                self.dropout_input,
+                share(self.dropout_input),
+                part,
+            ),
+            (
+                "dropout_recurrent",
+                self.dropout_recurrent,
+                share(self.dropout_recurrent),
+                part,
+            ),
+            ("ema", self.ema, share(self.ema), part),
+            (
+                "chrono",
+                self.chrono as f64,
+                self.chrono == 0 || (self.chrono > 2 && self.cell != Cell::Rnn),
+                "give at least 3 steps, and a cell with gates",
+            ),
+            (
+                "embedding",
+                self.embedding as f64,
+                !self.tie || self.embedding == self.hidden,
+                "tied weights need an embedding as wide as the hidden state",
+            ),
             (
                 "forget_bias",
                 f64::from(self.forget_bias),
@@ -270,8 +326,19 @@ impl TrainConfig {
             ("dropout", self.dropout.to_string()),
             ("seed", self.seed.to_string()),
         ];
+        // Only where they are used, so that the file of a plain run stays what it was.
+        let optional = [
+            ("dropout_input", self.dropout_input),
+            ("dropout_recurrent", self.dropout_recurrent),
+            ("ema", self.ema),
+            ("chrono", self.chrono as f64),
+            ("tie", f64::from(u8::from(self.tie))),
+        ];
+        let used = optional.into_iter().filter(|(_, value)| *value != 0.0);
+        let used = used.map(|(key, value)| (key, value.to_string()));
         entries
             .into_iter()
+            .chain(used)
             .map(|(key, value)| (key.to_owned(), value))
             .collect()
     }

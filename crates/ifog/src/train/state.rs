@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `parameters` | `[P]` | the newest ones; the model file has the best |
 //! | `optimizer.{buffer}` | `[P]` | moments |
+//! | `average` | `[P]` | where weights are averaged |
 //! | `carried.h_l{k}`, `carried.c_l{k}` | `[B, H]` | the state carried into the next window |
 //!
 //! The metadata holds step, corpus position, random state, clip statistics, what the schedule has seen, the settings, a
@@ -52,6 +53,7 @@ struct Numbers {
     clip: ClipStats,
     plateau: Plateau,
     drawn: u64,
+    rows_drawn: u64,
     steps: u64,
 }
 
@@ -151,6 +153,9 @@ impl Trainer {
 
         self.optimizer = optimizer;
         self.model.parameters = parameters;
+        if let Some(average) = &mut self.average {
+            average.values = next();
+        }
         for values in self.learner.state.values_mut() {
             *values = next();
         }
@@ -161,6 +166,10 @@ impl Trainer {
         self.learner.resume_dropout(RngState {
             drawn: numbers.drawn,
             ..seed
+        });
+        self.rows.resume(RngState {
+            drawn: numbers.rows_drawn,
+            ..self.rows.rng_state()
         });
         Ok(metadata
             .into_iter()
@@ -177,6 +186,8 @@ impl Trainer {
                 .take(self.config.optimizer().buffer_names().len())
                 .map(|(name, values)| (format!("optimizer.{name}"), values)),
         );
+        let average = self.average.as_ref();
+        stored.extend(average.map(|average| ("average".to_owned(), &average.values[..])));
         let carried = self.learner.state.values();
         stored.extend(carried.map(|(name, values)| (format!("carried.{name}"), values)));
         stored
@@ -188,11 +199,12 @@ impl Trainer {
     fn numbers(&self) -> Metadata {
         let (position, clip) = (self.windows.position(), self.clipper.stats());
         let plateau = self.rate.plateau();
-        let numbers: [(&str, &dyn Display); 10] = [
+        let numbers: [(&str, &dyn Display); 11] = [
             ("step", &self.optimizer.steps()),
             ("epoch", &position.epoch),
             ("window", &position.window),
             ("dropout_drawn", &self.learner.dropout().rng_state().drawn),
+            ("rows_drawn", &self.rows.rng_state().drawn),
             ("clip_steps", &clip.steps),
             ("clip_clipped", &clip.clipped),
             ("clip_last_norm", &clip.last_norm),
@@ -243,6 +255,7 @@ impl Numbers {
                 reductions: numbers.number("plateau_reductions")?,
             },
             drawn: numbers.number("dropout_drawn")?,
+            rows_drawn: numbers.number("rows_drawn")?,
             steps: numbers.number("step")?,
         })
     }
