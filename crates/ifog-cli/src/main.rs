@@ -2,16 +2,20 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod chart;
 mod dry_run;
 mod embedded;
 mod eval;
 mod failure;
+mod flow;
 mod gradcheck;
 mod info;
 mod interrupt;
 mod level;
 mod memory;
 mod output;
+mod page;
+mod picture_file;
 mod progress;
 mod run_config;
 mod run_directory;
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Gradcheck(args) => gradcheck::run(args),
         Command::Info(args) => info::run(args),
+        Command::Flow(args) => flow::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -53,6 +53,7 @@ pub mod rng;
 pub mod row_dropout;
 pub mod safetensors;
 pub mod sampling;
+pub mod toy;
 pub mod train;
 pub mod vocabulary;
 
