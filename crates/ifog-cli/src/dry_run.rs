@@ -6,7 +6,7 @@ use ifog::train::Trainer;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::memory::peak_bytes;
+use crate::memory::{self, peak_bytes};
 use crate::output::{print_json, print_line};
 use crate::progress::{Clock, Nats};
 
@@ -17,8 +17,8 @@ struct Forecast {
     /// Of a training step.
     flops_per_char: u64,
     memory: Vec<Part>,
-    /// Predicted, in bytes, without the process itself.
-    memory_total: u128,
+    /// Predicted, in bytes, with the process itself.
+    memory_total: u64,
     /// The most this process had in memory, in bytes; absent where the system does not say.
     peak_measured: Option<u64>,
     chars_per_s: f64,
@@ -35,8 +35,8 @@ struct Part {
     bytes: u128,
 }
 
-/// Measures steps for two seconds, at least one.
-pub(crate) fn forecast(mut trainer: Trainer, json: bool) -> Result<(), Failure> {
+/// Measures steps for two seconds, at least one. The process had `process` bytes before the trainer.
+pub(crate) fn forecast(mut trainer: Trainer, process: u64, json: bool) -> Result<(), Failure> {
     // The first step allocates and warms the caches.
     trainer.step()?;
     let (started, mut characters, mut steps) = (Instant::now(), 0, 0u32);
@@ -55,9 +55,11 @@ pub(crate) fn forecast(mut trainer: Trainer, json: bool) -> Result<(), Failure> 
         memory: memory
             .parts()
             .iter()
-            .map(|&(name, bytes)| Part { name, bytes })
+            .copied()
+            .chain([("process itself", u128::from(process))])
+            .map(|(name, bytes)| Part { name, bytes })
             .collect(),
-        memory_total: memory.total(),
+        memory_total: memory::predicted(&trainer, process),
         peak_measured: peak_bytes(),
         chars_per_s,
         gflops: chars_per_s * flops as f64 / 1e9,
@@ -77,7 +79,7 @@ pub(crate) fn forecast(mut trainer: Trainer, json: bool) -> Result<(), Failure> 
         print_line(format!("  {name:<24}{:>9.1} MiB", mebibytes(*bytes as f64)))?;
     }
     print_line(format!(
-        "memory, predicted     {:.1} MiB and the process itself",
+        "memory, predicted     {:.1} MiB",
         mebibytes(forecast.memory_total as f64)
     ))?;
     if let Some(peak) = forecast.peak_measured {

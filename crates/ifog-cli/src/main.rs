@@ -17,10 +17,12 @@ mod output;
 mod page;
 mod picture_file;
 mod progress;
+mod report;
 mod run_config;
 mod run_directory;
 mod sample;
 mod session;
+mod summary;
 mod train;
 
 use std::process::ExitCode;

@@ -1,8 +1,21 @@
 //! How much memory this process has used.
 
+use ifog::train::Trainer;
+
 /// The most at any time so far, in bytes, as Linux counts resident pages; `None` elsewhere.
 pub(crate) fn peak_bytes() -> Option<u64> {
     status("VmHWM:")
+}
+
+/// How much this process has now, in bytes; 0 where the system does not say.
+pub(crate) fn resident_bytes() -> u64 {
+    status("VmRSS:").unwrap_or(0)
+}
+
+/// What a run will need, in bytes: its buffers, and the process as it was before them.
+pub(crate) fn predicted(trainer: &Trainer, process: u64) -> u64 {
+    let buffers = u64::try_from(trainer.memory().total()).unwrap_or(u64::MAX);
+    buffers.saturating_add(process)
 }
 
 fn status(field: &str) -> Option<u64> {

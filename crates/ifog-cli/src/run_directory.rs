@@ -138,11 +138,6 @@ impl RunDirectory {
         &self.path
     }
 
-    /// Where the model is to be written.
-    pub(crate) fn model(&self) -> PathBuf {
-        self.path.join(MODEL)
-    }
-
     /// Writes config.toml.
     pub(crate) fn write_config(&self, config: &impl Serialize) -> Result<(), Failure> {
         let text = toml::to_string(config)?;
@@ -198,8 +193,8 @@ mod tests {
     fn a_model_is_replaced_only_on_request() {
         let root = tempfile::tempdir().unwrap();
         let run = RunDirectory::at(root.path(), false).unwrap();
-        fs::write(run.model(), "model").unwrap();
-        let model = run.model();
+        let model = run.path().join(MODEL);
+        fs::write(&model, "model").unwrap();
         drop(run);
         let refused = RunDirectory::at(root.path(), false).unwrap_err();
         assert!(refused.message().unwrap().contains("--overwrite"));

@@ -4,26 +4,26 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ifog::corpus::read_corpus_file;
-use ifog::language_model::LanguageModel;
 use ifog::train::{Checkpoints, Run, Saving, TrainConfig, TrainError, Trainer};
-use serde::Serialize;
 
 use crate::args::Train;
 use crate::dry_run;
 use crate::embedded;
 use crate::failure::Failure;
 use crate::level::level;
-use crate::memory::peak_bytes;
-use crate::output::{print_json, print_line};
-use crate::progress::{Nats, Progress};
+use crate::memory::resident_bytes;
+use crate::output::print_json;
+use crate::progress::Progress;
+use crate::report;
 use crate::run_config::RunConfig;
 use crate::run_directory::{CONFIG, RunDirectory, name_for};
-use crate::sample;
 use crate::session::Session;
+use crate::summary::Summary;
 
 /// Trains, and prints the summary.
 pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     let started = Instant::now();
+    let process = resident_bytes();
     let level = level()?;
     let resumed = args.files.resume.as_deref().map(RunDirectory::of_run);
     let resumed = resumed.transpose()?;
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     let progress = Progress::new(args.quiet);
     let trainer = build(&mut config.training, &corpus, &progress)?;
     if args.dry_run {
-        return dry_run::forecast(trainer, args.json);
+        return dry_run::forecast(trainer, process, args.json);
     }
     if args.overfit_one_batch {
         return dry_run::overfit(trainer);
@@ -67,28 +67,14 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
         samples.then(|| Duration::try_from_secs_f64(args.sample_every).unwrap_or(Duration::MAX));
     let mut session = Session::new(run, directory, progress, sample_every)?;
     session.train()?;
-    let (run, done) = (session.run(), session.run().progress());
-    summarise(
-        args,
-        &session,
-        &Summary {
-            best_val_loss: done.best_val,
-            final_train_loss: done.train_loss(),
-            initial_val_loss: done.initial_val,
-            chars_per_s: done.chars_per_s(),
-            steps: done.step,
-            epochs: done.epoch,
-            seconds: started.elapsed().as_secs_f64(),
-            parameters: run.trainer().model().parameters(),
-            seed: config.training.seed,
-            threads: run.trainer().threads(),
-            isa: level.name(),
-            digest: &done.digest,
-            peak_memory: peak_bytes(),
-            predicted_memory: u64::try_from(run.trainer().memory().total()).unwrap_or(u64::MAX),
-            out: session.directory().path().display().to_string(),
-        },
-    )
+    let summary = Summary::new(&session, level, process, started.elapsed());
+    if !args.no_report {
+        report::write(session.directory().path(), &summary.facts(), args.log_x)?;
+    }
+    match args.json {
+        true => print_json(&summary),
+        false => summary.print(!args.no_samples),
+    }
 }
 
 /// What was asked for: the file's settings, or those of the run to be resumed, under what the command line says.
@@ -207,63 +193,6 @@ fn refusal(error: TrainError) -> Failure {
         | TrainError::Clip(_) => Failure::usage(error),
         _ => error.into(),
     }
-}
-
-/// What `--json` prints. Losses in nats.
-#[derive(Serialize)]
-struct Summary<'a> {
-    best_val_loss: f64,
-    /// Mean over the last steps.
-    final_train_loss: f64,
-    initial_val_loss: f64,
-    /// Of training steps alone.
-    chars_per_s: f64,
-    steps: u64,
-    epochs: f64,
-    /// Wall time of the whole command.
-    seconds: f64,
-    parameters: usize,
-    seed: u64,
-    threads: usize,
-    isa: &'a str,
-    digest: &'a str,
-    /// The most this process had in memory, in bytes; null where the system does not say.
-    peak_memory: Option<u64>,
-    /// The same, predicted, without the process itself.
-    predicted_memory: u64,
-    out: String,
-}
-
-/// Prints what came of it, and what the model on disk now writes.
-fn summarise(args: &Train, session: &Session, summary: &Summary) -> Result<(), Failure> {
-    if args.json {
-        return print_json(summary);
-    }
-    let model = session.directory().model();
-    print_line(format!(
-        "best validation loss  {}",
-        Nats(summary.best_val_loss)
-    ))?;
-    print_line(format!(
-        "final training loss   {}",
-        Nats(summary.final_train_loss)
-    ))?;
-    print_line(format!(
-        "speed                 {:.0} characters/s",
-        summary.chars_per_s
-    ))?;
-    print_line(format!(
-        "time                  {:.1} s, {} steps, {:.2} epochs",
-        summary.seconds, summary.steps, summary.epochs
-    ))?;
-    print_line(format!("digest                {}", summary.digest))?;
-    print_line(format!("model                 {}", model.display()))?;
-    print_line(format!("more text             ifog sample {}", summary.out))?;
-    if !args.no_samples {
-        print_line("")?;
-        sample::write(&LanguageModel::load(&model)?, &sample::Request::default())?;
-    }
-    Ok(())
 }
 
 const RUNS: &str = "runs";

@@ -25,19 +25,24 @@ use crate::row_dropout::RowDropout;
 use crate::safetensors::data_digest;
 use crate::vocabulary::Vocabulary;
 
+use tying::{fold_tied, tie};
+
 pub use checkpoints::Checkpoints;
 pub use config::{OptimizerName, ScheduleName, TrainConfig};
 pub use error::TrainError;
 pub use memory::Memory;
-pub use run::{Event, Interval, Progress, Run, Saving, Validation};
+pub use progress::Progress;
+pub use run::{Event, Interval, Run, Saving, Validation};
 
 mod checkpoints;
 mod config;
 mod error;
 mod memory;
 mod pace;
+mod progress;
 mod run;
 mod state;
+mod tying;
 
 /// A model in training.
 #[derive(Debug)]
@@ -432,32 +437,6 @@ impl Trainer {
 /// Without a way out of the loop, so that it becomes vector code.
 fn has_non_finite(values: &[f32]) -> bool {
     values.iter().fold(false, |bad, x| bad | !x.is_finite())
-}
-
-/// The decoder's W `[H, V]` becomes the embedding's E `[V, H]` transposed.
-fn tie(layout: &Layout, params: &mut [f32]) {
-    let (hidden, symbols) = (layout.config().hidden, layout.config().outputs);
-    let decoder = layout.decoder_weight();
-    let (front, decoder) = params[..decoder.end].split_at_mut(decoder.start);
-    let embedding = &front[layout.embedding()];
-    for (v, row) in embedding.chunks_exact(hidden).enumerate() {
-        for (h, e) in row.iter().enumerate() {
-            decoder[h * symbols + v] = *e;
-        }
-    }
-}
-
-/// The gradient of tied weights stands at the embedding: dE + dWᵀ; the decoder's becomes 0.
-fn fold_tied(layout: &Layout, gradient: &mut [f32]) {
-    let (hidden, symbols) = (layout.config().hidden, layout.config().outputs);
-    let decoder = layout.decoder_weight();
-    let (front, decoder) = gradient[..decoder.end].split_at_mut(decoder.start);
-    let embedding = &mut front[layout.embedding()];
-    for (v, row) in embedding.chunks_exact_mut(hidden).enumerate() {
-        for (h, e) in row.iter_mut().enumerate() {
-            *e += std::mem::take(&mut decoder[h * symbols + v]);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::{at_least_one, cell_parser, finite, not_negative, positive, share};
 ///
 /// Progress goes to standard error; the summary, or with --json one object, to standard output. The run
 /// directory gets model.safetensors (the best validation so far), training-N.safetensors (what --resume
-/// needs), metrics.jsonl (a line a step) and config.toml.
+/// needs), metrics.jsonl (a line a step), config.toml, and at the end loss.svg and report.html.
 ///
 /// Ctrl-C finishes the step, saves, and says how to continue; a second one ends at once.
 #[derive(Debug, Args)]
@@ -55,6 +55,12 @@ pub(crate) struct Train {
     /// Print no samples.
     #[arg(long)]
     pub(crate) no_samples: bool,
+    /// Write no loss.svg and no report.html.
+    #[arg(long)]
+    pub(crate) no_report: bool,
+    /// Steps on a logarithmic axis in loss.svg.
+    #[arg(long)]
+    pub(crate) log_x: bool,
     /// Seconds between the samples of a model that is learning.
     #[arg(long, default_value_t = 8.0, value_parser = positive, value_name = "SECONDS")]
     pub(crate) sample_every: f64,

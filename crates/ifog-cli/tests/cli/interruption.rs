@@ -15,7 +15,7 @@ fn train(folder: &Folder, arguments: &[&str]) -> Ifog {
     folder.ifog(["train"]).args(arguments).args(["--quiet"])
 }
 
-fn new_run<'a>(out: &'a str) -> Vec<&'a str> {
+fn new_run(out: &str) -> Vec<&str> {
     let settings = "rhyme.txt --steps 400 --hidden 12 --batch 4 --seq-len 16 --dropout 0.1 --threads 1 \
                     --save-every 7steps --keep 2 --out";
     settings.split_whitespace().chain([out]).collect()

@@ -4,6 +4,7 @@
 mod bad_input;
 mod command;
 mod flow;
+mod forecast;
 mod gradients;
 mod help;
 mod interruption;
