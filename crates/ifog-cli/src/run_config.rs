@@ -162,6 +162,23 @@ mod tests {
     }
 
     #[test]
+    fn the_recipes_are_read() {
+        let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+        let Ok(files) = fs::read_dir(&recipes) else {
+            println!("skipped: {} is only in the repository", recipes.display());
+            return;
+        };
+        let mut count = 0;
+        for file in files {
+            let path = file.unwrap().path();
+            let config = RunConfig::read(&path).unwrap_or_else(|error| panic!("{error:?}"));
+            assert!(config.corpus.is_some() && config.training != TrainConfig::default());
+            count += 1;
+        }
+        assert!(count >= 9, "{count}");
+    }
+
+    #[test]
     fn an_unknown_key_suggests_the_right_one() {
         let refusal = |text: &str| RunConfig::parse(text).unwrap_err();
         assert_eq!(

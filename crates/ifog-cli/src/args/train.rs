@@ -339,7 +339,45 @@ pub(crate) fn interval(text: &str) -> Result<Interval, String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use clap::CommandFactory;
+
     use super::*;
+
+    /// The help names the defaults, which are the library's.
+    #[test]
+    fn the_help_tells_the_defaults() {
+        let defaults = serde_json::to_value(TrainConfig::default()).unwrap();
+        let cli = super::super::Cli::command();
+        let train = cli.find_subcommand("train").unwrap();
+        let mut told = 0;
+        for argument in train.get_arguments() {
+            let name = argument.get_id().as_str();
+            let help = argument
+                .get_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let Some((_, told_default)) = help.split_once("[default: ") else {
+                continue;
+            };
+            let told_default = told_default.trim_end_matches(']');
+            let Some(default) = defaults.get(name) else {
+                assert!(["save_every", "keep"].contains(&name), "{name}");
+                continue;
+            };
+            let same = match default.as_f64() {
+                Some(number) => told_default.parse() == Ok(number),
+                None => default.as_str() == Some(told_default),
+            };
+            assert!(
+                same,
+                "{name}: {told_default} in the help, {default} in the library"
+            );
+            told += 1;
+        }
+        assert!(told > 20, "{told}");
+    }
 
     #[test]
     fn intervals() {

@@ -14,7 +14,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Of the buffers that stay, and of the one that is largest for a moment: the file being saved.
+    /// Of the buffers that stay, and of those for a moment, which the allocator need not give back before the next.
     pub(super) fn predict(
         layout: &Layout,
         config: &TrainConfig,
@@ -71,7 +71,8 @@ impl Memory {
             ("tape", FLOAT * tapes.sum::<u128>()),
             ("activations", FLOAT * activations),
             ("carried states", FLOAT * state * (segments + 1)),
-            ("validation or saving", FLOAT * reader.max(saving)),
+            ("validation", FLOAT * reader),
+            ("saving", FLOAT * saving),
             (
                 "text",
                 text_bytes as u128 + FLOAT * (corpus.tokens().len() as u128 + window),

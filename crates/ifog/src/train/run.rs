@@ -305,3 +305,51 @@ impl Iterator for Run {
 }
 
 const MODEL: &str = "model.safetensors";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+    use crate::train::TrainConfig;
+
+    #[test]
+    fn what_is_not_finite_ends_the_run_and_leaves_the_best_model() {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(directory.path(), 2);
+        let config = TrainConfig {
+            hidden: 8,
+            layers: 1,
+            batch: 2,
+            seq_len: 10,
+            steps: Some(100),
+            threads: 1,
+            ..TrainConfig::default()
+        };
+        let text =
+            b"the fog comes in on little feet, it sits and looks and then moves on.\n".repeat(3);
+        let start = || {
+            Run::new(Trainer::new(config.clone(), &text).unwrap()).saving(Saving {
+                checkpoints: checkpoints.clone(),
+                every: Interval::Steps(5),
+            })
+        };
+        let mut run = start();
+        while run.progress().step < 31 {
+            run.next().unwrap().unwrap();
+        }
+        let model = std::fs::read(directory.path().join(MODEL)).unwrap();
+        run.trainer.plant(f32::NAN);
+        let error = run.next().unwrap().unwrap_err();
+        assert!(
+            matches!(error, TrainError::Diverged { step: 32, .. }),
+            "{error}"
+        );
+        assert!(run.next().is_none());
+        assert_eq!(std::fs::read(directory.path().join(MODEL)).unwrap(), model);
+        let mut again = start();
+        again.resume(&checkpoints).unwrap();
+        assert!(again.by_ref().all(|event| event.is_ok()));
+        assert_eq!(again.progress().step, 100);
+    }
+}
