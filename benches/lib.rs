@@ -53,7 +53,7 @@ impl Case {
         );
         let (state, outputs) = (batch * hidden, steps * batch * hidden);
         let scratch = packed
-            .infer_scratch_len(steps, batch)
+            .forward_scratch_len(steps, batch)
             .max(packed.backward_scratch_len(batch, Threads::SINGLE));
         Self {
             steps,
@@ -122,6 +122,7 @@ impl Case {
             h: &self.h,
             c: &self.c,
             tape,
+            scratch: &mut self.scratch,
         };
         self.cell.forward(record, Threads::SINGLE);
         self.gradient.fill(0.0);

@@ -158,6 +158,7 @@ fn run<E: Element>(sizes: &Sizes, case: &Fixture, inputs: &Fixture, level: Level
                 .unwrap(),
         );
         let mut tape = Tape::new(shape, steps, batch).unwrap();
+        let mut scratch = vec![E::ZERO; cell.forward_scratch_len(steps, batch)];
         cell.forward(
             Record {
                 steps,
@@ -166,6 +167,7 @@ fn run<E: Element>(sizes: &Sizes, case: &Fixture, inputs: &Fixture, level: Level
                 h: &h0[layer * state..][..state],
                 c: &c0[layer * memory..][..memory],
                 tape: &mut tape,
+                scratch: &mut scratch,
             },
             threads,
         );

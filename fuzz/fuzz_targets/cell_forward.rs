@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
         packed.pack(shape.split(&params).expect("made to measure"));
         let (mut hs, mut cs) = (state.clone(), state[..memory].to_vec());
         let mut out = vec![f64::NAN; steps * batch * h];
-        let mut scratch = vec![f64::NAN; packed.infer_scratch_len(steps, batch)];
+        let mut scratch = vec![f64::NAN; packed.forward_scratch_len(steps, batch)];
         packed.infer(
             Infer {
                 steps,

@@ -7,38 +7,66 @@
 use core::ops::Range;
 
 use crate::cells::backward::{Backward, backward_body};
-use crate::cells::forward::{Forward, Weights, Work, forward_body};
+use crate::cells::forward::{
+    Forward, ForwardWeights, InputProduct, Weights, Work, forward_body, input_body,
+};
 use crate::cells::gru::Gru;
 use crate::cells::gru_after::GruAfter;
 use crate::cells::lstm::Lstm;
 use crate::cells::rnn::Rnn;
 use crate::element::{Element, sealed::Vectors};
 use crate::level::{Kind, Level};
+use crate::machine::{MOST_LANES, multiply_add_body, read_body};
 use crate::math::{exp_body, sigmoid_body, tanh_body};
 use crate::outer::{Outer, outer_body, scatter_body};
 use crate::pack::Packed;
-use crate::product::{Product, product_body};
-use crate::simd::Simd;
+use crate::product::{Multiply, multiply_body};
+use crate::simd::{Microkernels, Simd};
+use crate::tile::{MAX_ROWS, Microkernel, Tile, most_rows, tile_body};
 
 /// The entries of an element type.
 pub trait Entries: Sized {
     fn exp(level: Level, values: &mut [Self]);
     fn sigmoid(level: Level, values: &mut [Self]);
     fn tanh(level: Level, values: &mut [Self]);
+    fn multiply_add_chains(level: Level, rounds: usize, values: &mut [Self; MOST_LANES]);
+    fn read_passes(level: Level, data: &[Self], passes: usize, sum: &mut [Self; MOST_LANES]);
     fn product(
         level: Level,
         packed: &Packed<Self>,
-        args: &Product<Self>,
+        args: &Multiply<Self>,
         rows: Range<usize>,
         panels: Range<usize>,
     );
-    fn rnn_forward(level: Level, args: &Forward<Self>, weights: Weights<'_, Self>, work: Work);
-    fn lstm_forward(level: Level, args: &Forward<Self>, weights: Weights<'_, Self>, work: Work);
-    fn gru_forward(level: Level, args: &Forward<Self>, weights: Weights<'_, Self>, work: Work);
+    fn input_product(
+        level: Level,
+        args: &InputProduct<Self>,
+        w: Weights<'_, Self>,
+        rows: Range<usize>,
+        share: (usize, usize),
+    );
+    fn rnn_forward(
+        level: Level,
+        args: &Forward<Self>,
+        weights: ForwardWeights<'_, Self>,
+        work: Work,
+    );
+    fn lstm_forward(
+        level: Level,
+        args: &Forward<Self>,
+        weights: ForwardWeights<'_, Self>,
+        work: Work,
+    );
+    fn gru_forward(
+        level: Level,
+        args: &Forward<Self>,
+        weights: ForwardWeights<'_, Self>,
+        work: Work,
+    );
     fn gru_after_forward(
         level: Level,
         args: &Forward<Self>,
-        weights: Weights<'_, Self>,
+        weights: ForwardWeights<'_, Self>,
         work: Work,
     );
     fn rnn_backward(level: Level, args: &Backward<Self>, weights: Weights<'_, Self>, work: Work);
@@ -66,29 +94,52 @@ pub trait Entries: Sized {
     );
 }
 
+/// What each level enables: the only place that says so.
+macro_rules! portable {
+    ($($item:tt)*) => { $($item)* };
+}
+macro_rules! avx2 {
+    ($($item:tt)*) => {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        $($item)*
+    };
+}
+macro_rules! avx512 {
+    ($($item:tt)*) => {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,avx512f,avx512dq")]
+        $($item)*
+    };
+}
+
 /// One trait method, which runs `$body(simd, …)` at the level.
 macro_rules! entry {
     ($e:ty, $name:ident, $body:ident$([$cell:ty])?, $($arg:ident: $ty:ty),+) => {
         fn $name(level: Level, $($arg: $ty),+) {
-            #[inline(never)]
-            fn portable(s: <$e as Vectors>::Portable, $($arg: $ty),+) {
-                $body$(::<_, $cell>)?(s, $($arg),+);
+            portable! {
+                #[inline(never)]
+                fn portable(s: <$e as Vectors>::Portable, $($arg: $ty),+) {
+                    $body$(::<_, $cell>)?(s, $($arg),+);
+                }
             }
-            #[inline(never)]
-            fn scalar_fma(s: <$e as Vectors>::ScalarFma, $($arg: $ty),+) {
-                $body$(::<_, $cell>)?(s, $($arg),+);
+            portable! {
+                #[inline(never)]
+                fn scalar_fma(s: <$e as Vectors>::ScalarFma, $($arg: $ty),+) {
+                    $body$(::<_, $cell>)?(s, $($arg),+);
+                }
             }
-            #[cfg(target_arch = "x86_64")]
-            #[inline(never)]
-            #[target_feature(enable = "avx2,fma")]
-            fn avx2(s: <$e as Vectors>::Avx2, $($arg: $ty),+) {
-                $body$(::<_, $cell>)?(s, $($arg),+);
+            avx2! {
+                #[inline(never)]
+                fn avx2(s: <$e as Vectors>::Avx2, $($arg: $ty),+) {
+                    $body$(::<_, $cell>)?(s, $($arg),+);
+                }
             }
-            #[cfg(target_arch = "x86_64")]
-            #[inline(never)]
-            #[target_feature(enable = "avx2,fma,avx512f,avx512dq")]
-            fn avx512(s: <$e as Vectors>::Avx512, $($arg: $ty),+) {
-                $body$(::<_, $cell>)?(s, $($arg),+);
+            avx512! {
+                #[inline(never)]
+                fn avx512(s: <$e as Vectors>::Avx512, $($arg: $ty),+) {
+                    $body$(::<_, $cell>)?(s, $($arg),+);
+                }
             }
             // SAFETY: a `Level` exists only where the machine has its features, which is what the token and
             // the function of that level ask for.
@@ -106,6 +157,64 @@ macro_rules! entry {
     };
 }
 
+/// The microkernels of one level and element type: a function for each number of rows and vectors of a tile.
+macro_rules! microkernels {
+    ($level:ident, $token:ty, $e:ty) => {
+        impl Microkernels for $token {
+            type Elem = $e;
+
+            #[inline(always)]
+            fn microkernel(rows: usize, vectors: usize, prefetch: bool) -> Microkernel<$e> {
+                $level! {
+                    unsafe fn run<const MR: usize, const NV: usize, const PREFETCH: bool>(
+                        tile: &Tile<$e>,
+                    ) {
+                        // SAFETY: whoever has the token may call it, on a tile of MR rows.
+                        unsafe {
+                            tile_body::<$token, MR, NV, PREFETCH>(Simd::assume_supported(), tile)
+                        }
+                    }
+                }
+                /// The table is as long for every level; beyond the most rows it repeats.
+                const fn most(rows: usize, vectors: usize) -> usize {
+                    let most = most_rows(<$token as Simd>::ACCUMULATORS, vectors);
+                    if rows < most { rows } else { most }
+                }
+                macro_rules! of {
+                    ($nv:expr, $prefetch:expr) => {
+                        [
+                            run::<{ most(1, $nv) }, $nv, $prefetch>,
+                            run::<{ most(2, $nv) }, $nv, $prefetch>,
+                            run::<{ most(3, $nv) }, $nv, $prefetch>,
+                            run::<{ most(4, $nv) }, $nv, $prefetch>,
+                            run::<{ most(5, $nv) }, $nv, $prefetch>,
+                            run::<{ most(6, $nv) }, $nv, $prefetch>,
+                            run::<{ most(7, $nv) }, $nv, $prefetch>,
+                            run::<{ most(8, $nv) }, $nv, $prefetch>,
+                        ]
+                    };
+                }
+                static TABLE: [[Microkernel<$e>; MAX_ROWS]; 5] =
+                    [of!(1, false), of!(2, false), of!(3, false), of!(4, false), of!(4, true)];
+                TABLE[if prefetch && vectors == 4 { 4 } else { vectors - 1 }][rows - 1]
+            }
+        }
+    };
+}
+
+microkernels!(portable, <f32 as Vectors>::Portable, f32);
+microkernels!(portable, <f64 as Vectors>::Portable, f64);
+microkernels!(portable, <f32 as Vectors>::ScalarFma, f32);
+microkernels!(portable, <f64 as Vectors>::ScalarFma, f64);
+#[cfg(target_arch = "x86_64")]
+microkernels!(avx2, <f32 as Vectors>::Avx2, f32);
+#[cfg(target_arch = "x86_64")]
+microkernels!(avx2, <f64 as Vectors>::Avx2, f64);
+#[cfg(target_arch = "x86_64")]
+microkernels!(avx512, <f32 as Vectors>::Avx512, f32);
+#[cfg(target_arch = "x86_64")]
+microkernels!(avx512, <f64 as Vectors>::Avx512, f64);
+
 /// The whole list for one element type.
 macro_rules! entries {
     ($e:ty) => {
@@ -113,11 +222,14 @@ macro_rules! entries {
             entry!($e, exp, exp_body, values: &mut [$e]);
             entry!($e, sigmoid, sigmoid_body, values: &mut [$e]);
             entry!($e, tanh, tanh_body, values: &mut [$e]);
-            entry!($e, product, product_body, packed: &Packed<$e>, args: &Product<$e>, rows: Range<usize>, panels: Range<usize>);
-            entry!($e, rnn_forward, forward_body[Rnn], args: &Forward<$e>, weights: Weights<'_, $e>, work: Work);
-            entry!($e, lstm_forward, forward_body[Lstm], args: &Forward<$e>, weights: Weights<'_, $e>, work: Work);
-            entry!($e, gru_forward, forward_body[Gru], args: &Forward<$e>, weights: Weights<'_, $e>, work: Work);
-            entry!($e, gru_after_forward, forward_body[GruAfter], args: &Forward<$e>, weights: Weights<'_, $e>, work: Work);
+            entry!($e, multiply_add_chains, multiply_add_body, rounds: usize, values: &mut [$e; MOST_LANES]);
+            entry!($e, read_passes, read_body, data: &[$e], passes: usize, sum: &mut [$e; MOST_LANES]);
+            entry!($e, product, multiply_body, packed: &Packed<$e>, args: &Multiply<$e>, rows: Range<usize>, panels: Range<usize>);
+            entry!($e, input_product, input_body, args: &InputProduct<$e>, w: Weights<'_, $e>, rows: Range<usize>, share: (usize, usize));
+            entry!($e, rnn_forward, forward_body[Rnn], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            entry!($e, lstm_forward, forward_body[Lstm], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            entry!($e, gru_forward, forward_body[Gru], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            entry!($e, gru_after_forward, forward_body[GruAfter], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
             entry!($e, rnn_backward, backward_body[Rnn], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
             entry!($e, lstm_backward, backward_body[Lstm], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
             entry!($e, gru_backward, backward_body[Gru], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);

@@ -34,7 +34,7 @@
 //! let x = vec![1.0f32; steps * batch * 3];
 //! let (mut h, mut c) = (vec![0.0; batch * 4], vec![0.0; batch * 4]);
 //! let mut out = vec![0.0; steps * batch * 4];
-//! let mut scratch = vec![0.0; cell.infer_scratch_len(steps, batch)];
+//! let mut scratch = vec![0.0; cell.forward_scratch_len(steps, batch)];
 //! cell.infer(
 //!     Infer {
 //!         steps,
@@ -68,7 +68,8 @@
 //! let input = Input::Dense(MatRef::new(&x, steps * batch, 3)?);
 //! let mut tape = Tape::new(shape, steps, batch)?;
 //! let h = vec![0.0; batch * 4];
-//! cell.forward(Record { steps, batch, input, h: &h, c: &[], tape: &mut tape }, threads);
+//! let mut scratch = vec![0.0; cell.forward_scratch_len(steps, batch)];
+//! cell.forward(Record { steps, batch, input, h: &h, c: &[], tape: &mut tape, scratch: &mut scratch }, threads);
 //!
 //! // The loss is the sum of all outputs: its gradient is 1 everywhere.
 //! let dout = vec![1.0; steps * batch * 4];
@@ -115,32 +116,41 @@
 
 extern crate alloc;
 
+mod bptt;
 mod buffer;
 mod cell;
 mod cells;
 mod dispatch;
 mod element;
+mod input;
 mod level;
+pub mod machine;
 pub mod math;
 mod matrix;
+mod meeting;
 mod outer;
 mod pack;
 mod packed;
 mod parallel;
 mod planted;
 mod product;
+mod sequence;
 mod simd;
+mod split;
 mod tape;
 mod tile;
 
+pub use bptt::Backprop;
 pub use cell::{Cell, Params, ParamsMut, Shape};
 pub use element::Element;
+pub use input::{Input, TokenTable};
 pub use level::{Level, LevelError};
 pub use matrix::{MatMut, MatRef, ShapeError};
 pub use outer::{accumulate_outer, outer_scratch_len};
-pub use packed::{Backprop, Infer, Input, PackedCell, Record, TokenTable, Uses};
+pub use packed::{PackedCell, Uses};
 pub use parallel::Threads;
 #[cfg(ifog_planted)]
 pub use planted::{Bug, plant};
 pub use product::PackedMatrix;
+pub use sequence::{Infer, Record};
 pub use tape::Tape;

@@ -21,7 +21,7 @@ use crate::matrix::{MatMut, MatRef};
 use crate::parallel::{self, Shared, Threads};
 use crate::planted::{Bug, planted};
 use crate::simd::Simd;
-use crate::tile::{self, accumulate, with_rows};
+use crate::tile::{self, MAX_ROWS, Tile};
 
 /// Rows packed at a time. More: fewer passes over `out`, but the blocks leave L2.
 const KC: usize = 256;
@@ -309,46 +309,55 @@ unsafe fn tiles<S: Simd>(
     right: *const S::Elem,
 ) {
     let count = columns.len().div_ceil(most::<S>());
-    for tile in 0..count {
-        let here = tile_columns(&columns, tile, count);
-        // SAFETY: out has the tile's rows, `packed` its kc · columns elements, `right` kc rows.
+    let whole = valid >= 4 * S::LANES;
+    let mut edge = Edge([[s.splat(S::Elem::ZERO); 4]; MAX_ROWS]);
+    let slots = edge.0.as_mut_ptr().cast::<S::Elem>();
+    let mut tile = Tile::blank();
+    tile.runs[0].right = right;
+    tile.runs[0].len = kc;
+    for index in 0..count {
+        let here = tile_columns(&columns, index, count);
+        tile.runs[0].stride = here.len();
+        // SAFETY: out has the tile's rows, `packed` its kc · columns elements, `right` kc rows; a row of which not all
+        // vectors exist goes through its slot.
         unsafe {
-            let out = left.out.add(here.start * left.out_stride + column);
-            with_rows!(here.len(), most::<S>(), MR => {
-                outer_tile::<S, MR>(s, (out, left.out_stride, valid), kc, packed, right)
-            });
+            let out = |r: usize| left.out.add((here.start + r) * left.out_stride + column);
+            for r in 0..here.len() {
+                let slot = slots.add(r * 4 * S::LANES);
+                if !whole {
+                    copy_lanes(s, slot, out(r).cast_const(), valid);
+                }
+                tile.runs[0].left[r] = packed.add(r);
+                tile.out[r] = if whole { out(r) } else { slot };
+                tile.start[r] = tile.out[r].cast_const();
+            }
+            S::microkernel(here.len(), 4, false)(&tile);
+            if !whole {
+                for r in 0..here.len() {
+                    let slot = slots.add(r * 4 * S::LANES);
+                    copy_lanes(s, out(r), slot.cast_const(), valid);
+                }
+            }
             packed = packed.add(kc * here.len());
         }
     }
 }
 
+/// Rows of the result of which not all four vectors exist.
+#[repr(align(64))]
+struct Edge<V>([[V; 4]; MAX_ROWS]);
+
+/// Copies the first `valid` elements of four vectors.
+///
+/// # Safety
+/// `from` is readable, `to` writable for `valid` elements.
 #[inline(always)]
-unsafe fn outer_tile<S: Simd, const MR: usize>(
-    s: S,
-    (out, out_stride, valid): (*mut S::Elem, usize, usize),
-    kc: usize,
-    packed: *const S::Elem,
-    right: *const S::Elem,
-) {
-    let mut acc = [[s.splat(S::Elem::ZERO); 4]; MR];
-    // SAFETY: the caller vouches for out, packed and right.
-    unsafe {
-        for r in 0..MR {
-            for v in 0..4 {
-                let lane = v * S::LANES;
-                if lane < valid {
-                    acc[r][v] = tile::load(s, out.add(r * out_stride + lane), valid - lane);
-                }
-            }
-        }
-        accumulate::<S, MR, 4>(s, &mut acc, |r, k| packed.add(k * MR + r), right, kc, 0);
-        for r in 0..MR {
-            for v in 0..4 {
-                let lane = v * S::LANES;
-                if lane < valid {
-                    tile::store(s, out.add(r * out_stride + lane), acc[r][v], valid - lane);
-                }
-            }
+unsafe fn copy_lanes<S: Simd>(s: S, to: *mut S::Elem, from: *const S::Elem, valid: usize) {
+    for lane in (0..valid).step_by(S::LANES) {
+        // SAFETY: passed on from the caller.
+        unsafe {
+            let vector = tile::load(s, from.add(lane), valid - lane);
+            tile::store(s, to.add(lane), vector, valid - lane);
         }
     }
 }

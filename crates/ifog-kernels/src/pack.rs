@@ -72,9 +72,9 @@ impl Layout {
         self.blocks.min(self.unit_blocks() - panel * self.blocks)
     }
 
-    /// Elements that k rows take.
-    fn len(&self, k: usize) -> usize {
-        self.unit_blocks() * self.gates * self.lanes * k
+    /// Elements of a row in panel order, whole vectors: what the accumulators of all panels take.
+    pub(crate) fn row_len(&self) -> usize {
+        self.unit_blocks() * self.gates * self.lanes
     }
 
     /// The panels of part `index` of `of`.
@@ -84,41 +84,20 @@ impl Layout {
     }
 }
 
-impl<E: Element> Packed<E> {
-    pub(crate) fn zeros(layout: Layout, k: usize) -> Self {
-        Self {
-            layout,
-            k,
-            data: AlignedVec::zeros(layout.len(k)),
-        }
-    }
-
-    /// The panel's rows: element (k, vector v, lane l) at `k·vectors·lanes + v·lanes + l`.
-    pub(crate) fn panel(&self, panel: usize) -> *const E {
-        let full = self.layout.gates * self.layout.blocks * self.layout.lanes;
-        self.data[panel * self.k * full..].as_ptr()
-    }
-
-    /// Writes all panels anew from `source`; allocates nothing.
-    pub(crate) fn fill(&mut self, source: Source<'_, E>) {
-        let Layout {
-            lanes,
-            gates,
-            blocks,
-            units,
-        } = self.layout;
-        let k = self.k;
-        let mut rest = &mut self.data[..];
-        for panel in 0..self.layout.panels() {
-            let here = self.layout.blocks_of(panel);
-            let width = gates * here * lanes;
+impl Layout {
+    /// Writes the k rows of `source` in panel order; elements beyond the last unit stay as they are.
+    pub(crate) fn pack<E: Element>(&self, k: usize, source: Source<'_, E>, to: &mut [E]) {
+        let mut rest = to;
+        for panel in 0..self.panels() {
+            let here = self.blocks_of(panel);
+            let width = self.gates * here * self.lanes;
             let (rows, tail) = rest.split_at_mut(k * width);
             rest = tail;
-            for gate in 0..gates {
+            for gate in 0..self.gates {
                 for block in 0..here {
-                    let first = (panel * blocks + block) * lanes;
-                    let valid = lanes.min(units - first);
-                    let column = (gate * here + block) * lanes;
+                    let first = (panel * self.blocks + block) * self.lanes;
+                    let valid = self.lanes.min(self.units - first);
+                    let column = (gate * here + block) * self.lanes;
                     let from = gate * source.gate_stride + first * source.unit_stride;
                     if source.unit_stride == 1 {
                         for (kk, row) in rows.chunks_exact_mut(width).enumerate() {
@@ -136,6 +115,27 @@ impl<E: Element> Packed<E> {
                 }
             }
         }
+    }
+}
+
+impl<E: Element> Packed<E> {
+    pub(crate) fn zeros(layout: Layout, k: usize) -> Self {
+        Self {
+            layout,
+            k,
+            data: AlignedVec::zeros(layout.row_len() * k),
+        }
+    }
+
+    /// The panel's rows: element (k, vector v, lane l) at `k·vectors·lanes + v·lanes + l`.
+    pub(crate) fn panel(&self, panel: usize) -> *const E {
+        let full = self.layout.gates * self.layout.blocks * self.layout.lanes;
+        self.data[panel * self.k * full..].as_ptr()
+    }
+
+    /// Writes all panels anew from `source`; allocates nothing.
+    pub(crate) fn fill(&mut self, source: Source<'_, E>) {
+        self.layout.pack(self.k, source, &mut self.data);
     }
 
     /// Bytes held.

@@ -5,6 +5,8 @@
 
 use core::ops::Range;
 
+use crate::meeting::Meeting;
+
 /// How many parts a call may be cut into.
 ///
 /// With the feature `rayon` the parts run in the pool of the calling thread; without it they run one
@@ -41,6 +43,13 @@ const SMALL_FLOPS: usize = 2_000_000;
 /// Calls `f(part)` for each part, at the same time where there are threads.
 pub(crate) fn run(parts: usize, f: &(dyn Fn(usize) + Sync)) {
     halves(0..parts, f);
+}
+
+/// Calls `work(round, part)` for each part of each round, the rounds one after the other, and the parts of a round
+/// at the same time where there are threads.
+pub(crate) fn run_rounds(parts: usize, rounds: usize, work: &(dyn Fn(usize, usize) + Sync)) {
+    let meeting = Meeting::new(parts, rounds);
+    run(parts, &|part| meeting.attend(part, work));
 }
 
 fn halves(parts: Range<usize>, f: &(dyn Fn(usize) + Sync)) {

@@ -16,13 +16,21 @@ pub(crate) mod avx512;
 pub(crate) mod portable;
 
 use crate::element::Element;
+use crate::tile::Microkernel;
+
+/// A level's microkernels for one element type: machine code of the level, behind pointers.
+pub trait Microkernels {
+    /// What a lane holds.
+    type Elem: Element;
+
+    /// The microkernel of tiles of `rows` rows and `vectors` vectors, which prefetches the right side or not.
+    fn microkernel(rows: usize, vectors: usize, prefetch: bool) -> Microkernel<Self::Elem>;
+}
 
 /// A level's vectors of one element type.
 ///
 /// No method carries `#[target_feature]`; each is inlined into an entry that does.
-pub trait Simd: Copy + Send + Sync {
-    /// What a lane holds.
-    type Elem: Element;
+pub trait Simd: Microkernels + Copy + Send + Sync {
     /// `LANES` elements.
     type V: Copy;
     /// Elements in a vector.

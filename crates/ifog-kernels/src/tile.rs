@@ -1,21 +1,22 @@
 //! The register tile: the one product loop of the crate.
 //!
 //! ```text
-//! for row r of the tile, vector v of the panel:   acc[r][v] = start(r, v)
-//! for k:   acc[r][v] = fma(lhs[r][k], panel[k][v], acc[r][v])
-//! finish(r, acc[r])
+//! for row r of the tile, vector v of the panel:   acc[r][v] = start[r][v]
+//! for each run, for k in the run:                 acc[r][v] = fma(left[r][k], right[k][v], acc[r][v])
+//! out[r][v] = acc[r][v]
 //! ```
 //!
-//! Every output element is one accumulator that runs over k in order, whatever the tile's shape: that is
-//! the same-bits contract. What stands before and after the products (bias, gate functions, state
-//! update, gate gradients) is a [`TileOp`]. The finished accumulators pass through a scratch of 24 vectors in
-//! L1, so that the epilogue is one loop over rows, whatever the number of rows of the tile: less code by an
-//! order of magnitude for 24 stores and loads a tile.
+//! Every output element is one accumulator that runs over k in order, whatever the tile's shape: that is the same-bits
+//! contract. A [`Tile`] is pointers alone, so one microkernel for each number of rows and vectors serves every product of
+//! the crate (inputs, recurrence, BPTT, weight gradients), is compiled once a level, and is called through a table; nor are
+//! sweeps and epilogues compiled for each shape. What
+//! stands before and after the products (bias, gate functions, state update, gate gradients) is a [`TileOp`]; its
+//! accumulators come out of a scratch in L1.
 //!
-//! Tricks: (1) `ACCUMULATORS / NV` rows, so that 24 (12) independent chains hide the latency of the FMA
-//! and each panel row is loaded once for all of them; (2) rows are dealt evenly to the tiles (32 rows are
-//! 6+6+5+5+5+5, not 5×6+2), as a tile of two rows is bound by loads; (3) panels outside, rows inside: a
-//! panel is read from L2 by every tile and from further away only once.
+//! Tricks: (1) `ACCUMULATORS / NV` rows, so that 24 (12) independent chains hide the latency of the FMA and each panel row
+//! is loaded once for all of them; (2) rows are dealt evenly to the tiles (32 rows are 6+6+5+5+5+5, not 5×6+2), as a tile of
+//! two rows is bound by loads; (3) panels outside, rows inside: a panel is read from L2 by every tile and from further
+//! away only once; (4) two runs, so that x W and h U share one set of accumulators that never leaves the registers.
 
 use core::ops::Range;
 
@@ -32,36 +33,78 @@ pub(crate) struct Rows<P> {
     pub(crate) row_stride: usize,
 }
 
-/// The left side of a product: the first `len[0]` values of a row, then `len[1]` values from `skip` on.
+/// One product of a sweep: `len` values of each left row, times the rows of the packed right side from `first` on.
 #[derive(Clone, Copy)]
-pub(crate) struct Lhs<E> {
-    pub(crate) rows: Rows<*const E>,
-    pub(crate) len: [usize; 2],
-    pub(crate) skip: usize,
+pub(crate) struct Product<'a, E> {
+    pub(crate) left: Rows<*const E>,
+    pub(crate) right: &'a Packed<E>,
+    pub(crate) first: usize,
+    pub(crate) len: usize,
 }
 
-/// What a tile does around its products, row by row.
-pub(crate) trait TileOp<S: Simd, const NV: usize> {
-    /// How many panel rows ahead the product loop prefetches; 0: it leaves that to the hardware.
-    const PREFETCH: usize = 0;
-    /// Whether the left rows are read in two runs ([`Lhs::len`]).
-    const TWO_RUNS: bool = false;
+/// What a tile does around its products, row by row. A row of a tile has as many vectors as the panel, side by side.
+pub(crate) trait TileOp<S: Simd> {
+    /// Whether the product loop prefetches ahead; else that is left to the hardware.
+    const PREFETCH: bool = false;
 
-    /// The accumulators before the products.
+    /// Where the accumulators of a row start: in `slot`, which is for this op to fill, or elsewhere.
+    ///
+    /// # Safety
+    /// The op's pointers are valid for `row` and `panel`; `slot` takes the vectors of a row.
+    unsafe fn start(&self, s: S, row: usize, panel: Panel, slot: *mut S::Elem) -> *const S::Elem;
+
+    /// Where the accumulators of a row go if nothing is to be done with them.
     ///
     /// # Safety
     /// The op's pointers are valid for `row` and `panel`.
-    unsafe fn start(&self, s: S, row: usize, panel: usize) -> [S::V; NV];
+    #[inline(always)]
+    unsafe fn out(&self, _row: usize, _panel: Panel) -> Option<*mut S::Elem> {
+        None
+    }
 
-    /// Consumes the accumulators of a row.
+    /// Consumes the accumulators of a row for which there is no [`TileOp::out`].
     ///
     /// # Safety
-    /// The op's pointers are valid for `row` and `panel`, and no other thread touches that part.
-    unsafe fn finish(&self, s: S, row: usize, panel: usize, acc: [S::V; NV]);
+    /// The op's pointers are valid for `row` and `panel`, and no other thread touches that part; `acc` holds the
+    /// vectors of a row.
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem);
 }
+
+/// A panel of a layout.
+#[derive(Clone, Copy)]
+pub(crate) struct Panel {
+    pub(crate) index: usize,
+    /// Its vectors, gates × unit blocks.
+    pub(crate) vectors: usize,
+}
+
+/// A tile, ready to run. The rows beyond those of the microkernel are not read.
+pub struct Tile<E> {
+    pub(crate) start: [*const E; MAX_ROWS],
+    pub(crate) out: [*mut E; MAX_ROWS],
+    pub(crate) runs: [Run<E>; 2],
+}
+
+/// `len` products of every row: left values `stride` apart, right rows one after the other.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<E> {
+    pub(crate) left: [*const E; MAX_ROWS],
+    pub(crate) stride: usize,
+    pub(crate) right: *const E,
+    pub(crate) len: usize,
+}
+
+/// A microkernel, entered at its level.
+pub(crate) type Microkernel<E> = unsafe fn(&Tile<E>);
 
 /// The most rows of a tile on any level.
 pub(crate) const MAX_ROWS: usize = 8;
+/// The most vectors of a panel.
+const MAX_VECTORS: usize = 4;
+
+/// Panel rows that the product loop prefetches ahead where it does. Measured on Zen 4: 97 to 111 GFLOP/s for products with
+/// many rows.
+const PREFETCH_ROWS: usize = 8;
 
 impl<P> Rows<P> {
     /// Rows without slabs.
@@ -103,47 +146,93 @@ impl<E> Rows<*mut E> {
     }
 }
 
-impl<E> Lhs<E> {
-    /// The first `len` values of each row.
-    pub(crate) fn new(rows: Rows<*const E>, len: usize) -> Self {
+impl<'a, E: Element> Product<'a, E> {
+    /// The whole of `right`, from the beginning of each left row.
+    pub(crate) fn new(left: Rows<*const E>, right: &'a Packed<E>) -> Self {
         Self {
-            rows,
-            len: [len, 0],
-            skip: 0,
+            left,
+            right,
+            first: 0,
+            len: right.k,
+        }
+    }
+
+    /// The same with nothing to multiply.
+    pub(crate) fn empty(self) -> Self {
+        Self { len: 0, ..self }
+    }
+}
+
+impl<E: Element> Tile<E> {
+    /// No rows.
+    pub(crate) fn blank() -> Self {
+        let none = Run {
+            left: [core::ptr::null(); MAX_ROWS],
+            stride: 1,
+            right: core::ptr::null(),
+            len: 0,
+        };
+        Self {
+            start: [core::ptr::null(); MAX_ROWS],
+            out: [core::ptr::null_mut(); MAX_ROWS],
+            runs: [none; 2],
         }
     }
 }
 
-/// Runs `op` over `rows` × the panels of `panels` in the range, all with `NV` vectors.
+/// Runs `op` over `rows` × the panels of `panels`. The products are done one after the other; the first says how the
+/// panels lie.
 ///
 /// # Safety
-/// `lhs` is valid for `rows`; its lengths add up to `rhs.k`; every panel of the range has `NV` vectors;
+/// The left sides are valid for `rows`; the right sides have the same panels, and hold the rows that are asked of them;
 /// `op` is valid for the rows and panels.
 #[inline(always)]
-pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S, NV>, const NV: usize>(
+pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S>>(
     s: S,
     op: &Op,
-    lhs: &Lhs<S::Elem>,
-    rhs: &Packed<S::Elem>,
+    products: [Product<'_, S::Elem>; 2],
     panels: Range<usize>,
     rows: Range<usize>,
 ) {
-    let most = const { most_rows::<S>(NV) };
-    let tiles = rows.len().div_ceil(most);
-    let mut scratch = Scratch([[s.splat(S::Elem::ZERO); NV]; MAX_ROWS]);
-    for panel in panels {
-        let weights = rhs.panel(panel);
-        for tile in 0..tiles {
-            let first = rows.start + rows.len() * tile / tiles;
-            let end = rows.start + rows.len() * (tile + 1) / tiles;
-            // SAFETY: passed on from the caller; the tile lies within `rows`.
+    let layout = products[0].right.layout;
+    let mut scratch = Scratch([[s.splat(S::Elem::ZERO); MAX_VECTORS]; MAX_ROWS]);
+    let slots = scratch.0.as_mut_ptr().cast::<S::Elem>();
+    let slot = |r: usize| slots.wrapping_add(r * MAX_VECTORS * S::LANES);
+    let mut tile = Tile::blank();
+    for index in panels {
+        let panel = Panel {
+            index,
+            vectors: layout.gates * layout.blocks_of(index),
+        };
+        for (run, product) in tile.runs.iter_mut().zip(&products) {
+            let first = product.first * panel.vectors * S::LANES;
+            run.right = product.right.panel(index).wrapping_add(first);
+            run.len = product.len;
+        }
+        let tiles = rows
+            .len()
+            .div_ceil(most_rows(S::ACCUMULATORS, panel.vectors));
+        for index in 0..tiles {
+            let first = rows.start + rows.len() * index / tiles;
+            let end = rows.start + rows.len() * (index + 1) / tiles;
+            // SAFETY: passed on from the caller; the tile lies within `rows`, and has at most MAX_ROWS rows with a slot
+            // for each.
             unsafe {
-                with_rows!(end - first, most, MR => {
-                    let acc = register_tile::<S, Op, MR, NV>(s, op, lhs, weights, panel, first);
-                    scratch.0[..MR].copy_from_slice(&acc);
-                });
-                for (row, acc) in (first..end).zip(&scratch.0) {
-                    op.finish(s, row, panel, *acc);
+                let mut finishes = false;
+                for (r, row) in (first..end).enumerate() {
+                    for (run, product) in tile.runs.iter_mut().zip(&products) {
+                        run.left[r] = product.left.at(row);
+                    }
+                    tile.start[r] = op.start(s, row, panel, slot(r));
+                    let out = op.out(row, panel);
+                    finishes = out.is_none();
+                    tile.out[r] = out.unwrap_or(slot(r));
+                }
+                S::microkernel(end - first, panel.vectors, Op::PREFETCH)(&tile);
+                if finishes {
+                    for (r, row) in (first..end).enumerate() {
+                        op.finish(s, row, panel, slot(r));
+                    }
                 }
             }
         }
@@ -152,170 +241,73 @@ pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S, NV>, const NV: usize>(
 
 /// Accumulators of a tile on their way to the epilogue, on cache lines of their own.
 #[repr(align(64))]
-struct Scratch<V, const NV: usize>([[V; NV]; MAX_ROWS]);
+struct Scratch<V>([[V; MAX_VECTORS]; MAX_ROWS]);
+
+/// # Safety
+/// `from` is readable for NV vectors.
+#[inline(always)]
+pub(crate) unsafe fn vectors<S: Simd, const NV: usize>(s: S, from: *const S::Elem) -> [S::V; NV] {
+    let mut all = [s.splat(S::Elem::ZERO); NV];
+    for v in 0..NV {
+        // SAFETY: the caller vouches for NV vectors.
+        all[v] = unsafe { s.load(from.add(v * S::LANES)) };
+    }
+    all
+}
 
 /// The most rows of a tile of `vectors` vectors: all accumulators; for narrow panels no more than for three.
-const fn most_rows<S: Simd>(vectors: usize) -> usize {
+pub(crate) const fn most_rows(accumulators: usize, vectors: usize) -> usize {
     if vectors < 3 {
-        S::ACCUMULATORS / 3
+        accumulators / 3
     } else {
-        S::ACCUMULATORS / vectors
+        accumulators / vectors
     }
 }
 
-/// [`sweep`] over panels of one-gate layouts, whose last panel may have 1 to 4 vectors.
+/// The microkernel of `MR` rows and `NV` vectors.
 ///
 /// # Safety
-/// As for [`sweep`].
+/// The first MR rows of the tile are valid: starts readable and outs writable for NV vectors, left values and right rows
+/// readable for every k of the runs.
 #[inline(always)]
-pub(crate) unsafe fn sweep_blocks<S: Simd, Op>(
+pub(crate) unsafe fn tile_body<S: Simd, const MR: usize, const NV: usize, const PREFETCH: bool>(
     s: S,
-    op: &Op,
-    lhs: &Lhs<S::Elem>,
-    rhs: &Packed<S::Elem>,
-    panels: Range<usize>,
-    rows: Range<usize>,
-) where
-    Op: TileOp<S, 1> + TileOp<S, 2> + TileOp<S, 3> + TileOp<S, 4>,
-{
-    if panels.is_empty() {
-        return;
-    }
-    let last = panels.end - 1;
-    let blocks = rhs.layout.blocks_of(last);
-    let full = if blocks == 4 { panels.end } else { last };
-    // SAFETY: passed on from the caller; only the last panel can be narrower than four vectors.
-    unsafe {
-        sweep::<S, Op, 4>(s, op, lhs, rhs, panels.start..full, rows.clone());
-        match blocks {
-            1 => sweep::<S, Op, 1>(s, op, lhs, rhs, full..panels.end, rows),
-            2 => sweep::<S, Op, 2>(s, op, lhs, rhs, full..panels.end, rows),
-            3 => sweep::<S, Op, 3>(s, op, lhs, rhs, full..panels.end, rows),
-            _ => {}
-        }
-    }
-}
-
-/// Calls `$body` with the constant `$MR` equal to `$rows`, at most `$most`.
-macro_rules! with_rows {
-    ($rows:expr, $most:expr, $MR:ident => $body:block) => {
-        match $rows {
-            1 => {
-                const $MR: usize = 1;
-                $body
-            }
-            2 if $most >= 2 => {
-                const $MR: usize = 2;
-                $body
-            }
-            3 if $most >= 3 => {
-                const $MR: usize = 3;
-                $body
-            }
-            4 if $most >= 4 => {
-                const $MR: usize = 4;
-                $body
-            }
-            5 if $most >= 5 => {
-                const $MR: usize = 5;
-                $body
-            }
-            6 if $most >= 6 => {
-                const $MR: usize = 6;
-                $body
-            }
-            7 if $most >= 7 => {
-                const $MR: usize = 7;
-                $body
-            }
-            8 if $most >= 8 => {
-                const $MR: usize = 8;
-                $body
-            }
-            _ => {}
-        }
-    };
-}
-pub(crate) use with_rows;
-
-#[inline(always)]
-unsafe fn register_tile<S: Simd, Op: TileOp<S, NV>, const MR: usize, const NV: usize>(
-    s: S,
-    op: &Op,
-    lhs: &Lhs<S::Elem>,
-    weights: *const S::Elem,
-    panel: usize,
-    row: usize,
-) -> [[S::V; NV]; MR] {
+    tile: &Tile<S::Elem>,
+) {
     let mut acc = [[s.splat(S::Elem::ZERO); NV]; MR];
-    let mut left = [lhs.rows.base; MR];
-    // SAFETY: the caller of `sweep` vouches for the rows, the panel and the op.
+    // SAFETY: the caller vouches for the rows of the tile; a prefetch never faults.
     unsafe {
         for r in 0..MR {
-            acc[r] = op.start(s, row + r, panel);
-            left[r] = lhs.rows.at(row + r);
+            acc[r] = vectors(s, tile.start[r]);
         }
-        accumulate::<S, MR, NV>(
-            s,
-            &mut acc,
-            |r, k| left[r].add(k),
-            weights,
-            lhs.len[0],
-            Op::PREFETCH,
-        );
-        if Op::TWO_RUNS {
-            let weights = weights.add(lhs.len[0] * NV * S::LANES);
-            let skip = lhs.skip;
-            accumulate::<S, MR, NV>(
-                s,
-                &mut acc,
-                |r, k| left[r].add(skip + k),
-                weights,
-                lhs.len[1],
-                0,
-            );
-        }
-    }
-    acc
-}
-
-/// `acc[r][v] += Σ_k *left(r, k) · weights[k][v]`, k in order, each step fused.
-///
-/// # Safety
-/// `left(r, k)` is readable for r < MR, k < len; `weights` for len · NV · LANES elements.
-#[inline(always)]
-pub(crate) unsafe fn accumulate<S: Simd, const MR: usize, const NV: usize>(
-    s: S,
-    acc: &mut [[S::V; NV]; MR],
-    left: impl Fn(usize, usize) -> *const S::Elem,
-    weights: *const S::Elem,
-    len: usize,
-    prefetch: usize,
-) {
-    let mut sums = *acc;
-    let mut row = weights;
-    for k in 0..len {
-        // SAFETY: the caller vouches for `left` and `weights`; a prefetch never faults.
-        unsafe {
-            if prefetch > 0 {
-                for v in 0..NV {
-                    s.prefetch(row.wrapping_add((prefetch * NV + v) * S::LANES));
+        for run in &tile.runs {
+            let mut left = [core::ptr::null(); MR];
+            left.copy_from_slice(&run.left[..MR]);
+            let mut right = run.right;
+            let mut at = 0;
+            for _ in 0..run.len {
+                if PREFETCH {
+                    for v in 0..NV {
+                        s.prefetch(right.wrapping_add((PREFETCH_ROWS * NV + v) * S::LANES));
+                    }
                 }
+                let w: [S::V; NV] = vectors(s, right);
+                for r in 0..MR {
+                    let x = s.splat(*left[r].add(at));
+                    for v in 0..NV {
+                        acc[r][v] = s.mul_add(x, w[v], acc[r][v]);
+                    }
+                }
+                at += run.stride;
+                right = right.add(NV * S::LANES);
             }
-            let mut w = [s.splat(S::Elem::ZERO); NV];
+        }
+        for r in 0..MR {
             for v in 0..NV {
-                w[v] = s.load(row.add(v * S::LANES));
+                s.store(tile.out[r].add(v * S::LANES), acc[r][v]);
             }
-            for r in 0..MR {
-                let x = s.splat(*left(r, k));
-                for v in 0..NV {
-                    sums[r][v] = s.mul_add(x, w[v], sums[r][v]);
-                }
-            }
-            row = row.add(NV * S::LANES);
         }
     }
-    *acc = sums;
 }
 
 /// Loads a vector of which `valid` lanes exist.
@@ -348,4 +340,17 @@ pub(crate) unsafe fn store<S: Simd>(s: S, p: *mut S::Elem, v: S::V, valid: usize
             s.store_first(p, v, valid)
         }
     }
+}
+
+/// Stores zeros in the vectors of a row.
+///
+/// # Safety
+/// `slot` takes the vectors of the panel.
+#[inline(always)]
+pub(crate) unsafe fn zeros<S: Simd>(s: S, panel: Panel, slot: *mut S::Elem) -> *const S::Elem {
+    for v in 0..panel.vectors {
+        // SAFETY: passed on from the caller.
+        unsafe { s.store(slot.add(v * S::LANES), s.splat(S::Elem::ZERO)) };
+    }
+    slot
 }

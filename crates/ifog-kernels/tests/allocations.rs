@@ -7,7 +7,7 @@ use std::cell::Cell as Counter;
 
 use ifog_kernels::{
     Backprop, Cell, Infer, Input, Level, MatMut, MatRef, PackedCell, Record, Shape, Tape, Threads,
-    TokenTable, Uses,
+    Uses,
 };
 
 #[test]
@@ -45,16 +45,16 @@ fn run(kind: Cell, level: Level, tokens: bool) {
         backward: true,
     };
     let mut cell = PackedCell::new(level, shape, uses).unwrap();
-    let mut table = TokenTable::new(shape, input).unwrap();
+    let mut table = cell.token_table(input).unwrap();
     let mut tape = Tape::new(shape, steps, batch).unwrap();
     let threads = Threads::SINGLE;
-    let mut infer_scratch = vec![0.0; cell.infer_scratch_len(steps, batch)];
+    let mut forward_scratch = vec![0.0; cell.forward_scratch_len(steps, batch)];
     let mut backward_scratch = vec![0.0; cell.backward_scratch_len(batch, threads)];
 
     let counted = allocations(|| {
         let params = shape.split(&params).unwrap();
         cell.pack(params);
-        table.fill_one_hot(params);
+        cell.fill_one_hot(params, &mut table);
         let input_of = |table| {
             if tokens {
                 Input::Tokens { ids: &ids, table }
@@ -70,7 +70,7 @@ fn run(kind: Cell, level: Level, tokens: bool) {
                 h: &mut h,
                 c: &mut c,
                 out: MatMut::new(&mut out, steps * batch, hidden).unwrap(),
-                scratch: &mut infer_scratch,
+                scratch: &mut forward_scratch,
             },
             threads,
         );
@@ -82,6 +82,7 @@ fn run(kind: Cell, level: Level, tokens: bool) {
                 h: &h,
                 c: &c,
                 tape: &mut tape,
+                scratch: &mut forward_scratch,
             },
             threads,
         );

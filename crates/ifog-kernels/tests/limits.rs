@@ -151,14 +151,16 @@ fn sizes_that_cannot_be() {
             Tape::<f32>::new(shape, 0, 9),
             Err(ShapeError::Zero(_))
         ));
+        let uses = Uses {
+            dense_input: false,
+            backward: false,
+        };
+        let cell = PackedCell::<f32>::new(Level::PORTABLE, shape, uses).unwrap();
         assert!(matches!(
-            TokenTable::<f32>::new(shape, huge),
+            cell.token_table(huge),
             Err(ShapeError::TooLarge(_))
         ));
-        assert!(matches!(
-            TokenTable::<f32>::new(shape, 0),
-            Err(ShapeError::Zero(_))
-        ));
+        assert!(matches!(cell.token_table(0), Err(ShapeError::Zero(_))));
         assert!(shape.split(&vec![0.0_f32; shape.param_len() - 1]).is_err());
     }
     assert!(MatRef::new(&[0.0; 5], 2, 3).is_err());
@@ -186,8 +188,8 @@ impl Buffers {
         let mut cell = PackedCell::new(Level::best(), shape, uses).unwrap();
         cell.pack(shape.split(&params).unwrap());
         Self {
+            table: cell.token_table(INPUT).unwrap(),
             cell,
-            table: TokenTable::new(shape, INPUT).unwrap(),
             x: vec![0.5; lengths.input_rows * lengths.input_width],
             ids: vec![lengths.tokens.unwrap_or(0); lengths.input_rows],
         }
@@ -214,7 +216,7 @@ fn infer(shape: Shape, lengths: Lengths) {
         ..
     } = lengths;
     let buffers = Buffers::new(shape, lengths);
-    let scratch = buffers.cell.infer_scratch_len(steps, batch) - lengths.scratch_short_by;
+    let scratch = buffers.cell.forward_scratch_len(steps, batch) - lengths.scratch_short_by;
     let (mut h, mut c) = (vec![0.25; lengths.h], vec![0.25; lengths.c]);
     buffers.cell.infer(
         Infer {
@@ -234,6 +236,10 @@ fn infer(shape: Shape, lengths: Lengths) {
 fn train(shape: Shape, forward: Lengths, backward: Lengths) {
     let buffers = Buffers::new(shape, forward);
     let mut tape = Tape::new(shape, STEPS, BATCH).unwrap();
+    let scratch = buffers
+        .cell
+        .forward_scratch_len(forward.steps, forward.batch);
+    let mut scratch = vec![0.0; scratch];
     buffers.cell.forward(
         Record {
             steps: forward.steps,
@@ -242,6 +248,7 @@ fn train(shape: Shape, forward: Lengths, backward: Lengths) {
             h: &vec![0.25; forward.h],
             c: &vec![0.25; forward.c],
             tape: &mut tape,
+            scratch: &mut scratch,
         },
         Threads::SINGLE,
     );

@@ -89,10 +89,10 @@ impl<E: Element> State<E> {
 }
 
 /// `values` as a matrix whose size is known to fit.
-fn matrix<E>(values: &[E], rows: usize, cols: usize) -> MatRef<'_, E> {
+pub(crate) fn matrix<E>(values: &[E], rows: usize, cols: usize) -> MatRef<'_, E> {
     MatRef::new(values, rows, cols).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn matrix_mut<E>(values: &mut [E], rows: usize, cols: usize) -> MatMut<'_, E> {
+pub(crate) fn matrix_mut<E>(values: &mut [E], rows: usize, cols: usize) -> MatMut<'_, E> {
     MatMut::new(values, rows, cols).unwrap_or_else(|error| panic!("{error}"))
 }

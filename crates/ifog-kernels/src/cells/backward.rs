@@ -15,8 +15,9 @@ use core::marker::PhantomData;
 
 use super::forward::{Phase, Weights, Work};
 use crate::element::Element;
+use crate::pack::Packed;
 use crate::simd::Simd;
-use crate::tile::{self, Lhs, Rows, TileOp, sweep_blocks};
+use crate::tile::{self, Panel, Product, Rows, TileOp, sweep};
 
 /// The memory of one backward call.
 #[derive(Clone, Copy)]
@@ -109,11 +110,12 @@ impl<E> StepBack<E> {
 pub(crate) trait CellBackward {
     /// Whether [`Backward::carry`] takes part.
     const CARRIES: bool = false;
-    /// Whether the gate gradients that multiply h are two runs of a tape row.
-    const TWO_RUNS: bool = false;
-
-    /// What multiplies Uᵀ: the gate gradients of a tape row that belong to h.
-    fn lhs<E>(gates: Rows<*const E>, hidden: usize) -> Lhs<E>;
+    /// dA Uᵀ: the gate gradients of a tape row that belong to h, one or two runs of them.
+    fn products<'a, E: Element>(
+        gates: Rows<*const E>,
+        ut: &'a Packed<E>,
+        hidden: usize,
+    ) -> [Product<'a, E>; 2];
 
     /// The gate gradients of one row and vector of units, in the place of the gates.
     ///
@@ -155,10 +157,11 @@ pub(crate) fn backward_body<S: Simd, C: CellBackward>(
         unsafe {
             if work.phase != Phase::Second {
                 let from_state = t == args.steps;
-                let lhs = if from_state {
-                    Lhs::new(Rows::flat(args.dh.cast_const(), h), 0)
+                let products = if from_state {
+                    let nothing = Rows::flat(args.dh.cast_const(), h);
+                    [Product::new(nothing, weights.first).empty(); 2]
                 } else {
-                    C::lhs(args.gate_rows(t, 0), h)
+                    C::products(args.gate_rows(t, 0), weights.first, h)
                 };
                 let op = Recur::<_, C> {
                     args: *args,
@@ -167,7 +170,7 @@ pub(crate) fn backward_body<S: Simd, C: CellBackward>(
                     _cell: PhantomData,
                 };
                 let panels = work.panels(weights.first);
-                sweep_blocks(s, &op, &lhs, weights.first, panels, work.rows.clone());
+                sweep(s, &op, products, panels, work.rows.clone());
             }
             if let Some(step) = target
                 && work.phase != Phase::First
@@ -211,25 +214,24 @@ struct Recur<E, C> {
     _cell: PhantomData<C>,
 }
 
-impl<S: Simd, C: CellBackward, const NV: usize> TileOp<S, NV> for Recur<S::Elem, C> {
-    const TWO_RUNS: bool = C::TWO_RUNS;
-
+impl<S: Simd, C: CellBackward> TileOp<S> for Recur<S::Elem, C> {
     #[inline(always)]
-    unsafe fn start(&self, s: S, _row: usize, _panel: usize) -> [S::V; NV] {
-        [s.splat(S::Elem::ZERO); NV]
+    unsafe fn start(&self, s: S, _row: usize, panel: Panel, slot: *mut S::Elem) -> *const S::Elem {
+        // SAFETY: passed on from the caller.
+        unsafe { tile::zeros(s, panel, slot) }
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: usize, acc: [S::V; NV]) {
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
         let args = &self.args;
         let h = args.hidden;
-        for (v, acc) in acc.iter().enumerate() {
-            let unit = (panel * 4 + v) * S::LANES;
+        for v in 0..panel.vectors {
+            let unit = (panel.index * 4 + v) * S::LANES;
             let valid = h - unit;
             // SAFETY: the caller vouches for row and panel.
             unsafe {
                 let state = args.dh.add(row * h + unit);
-                let mut dh = *acc;
+                let mut dh = s.load(acc.add(v * S::LANES));
                 if self.from_state {
                     dh = tile::load(s, state, valid);
                 } else if C::CARRIES {

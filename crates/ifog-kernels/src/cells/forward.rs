@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::element::Element;
 use crate::pack::Packed;
 use crate::simd::Simd;
-use crate::tile::{Lhs, Rows};
+use crate::tile::{Panel, Product, Rows, TileOp, sweep};
 
 /// The memory of one forward call, for the steps `0..` from which `init` and `gates` count.
 ///
@@ -14,11 +14,14 @@ use crate::tile::{Lhs, Rows};
 pub struct Forward<E> {
     pub(crate) batch: usize,
     pub(crate) hidden: usize,
-    /// x W + b of the steps.
+    /// Where the accumulators start.
     pub(crate) init: Init<E>,
-    /// Gates out, `[T, B, width]`, or null. May be the memory of `init`.
+    /// The inputs, `[T, B]` rows; read where x W is not in `init`.
+    pub(crate) x: *const E,
+    pub(crate) x_stride: usize,
+    /// Gates out, `[T, B, width]`, or null.
     pub(crate) gates: *mut E,
-    /// H times the gates in a row of `gates` (and of `init` where that is rows).
+    /// H times the gates in a row of `gates`.
     pub(crate) width: usize,
     /// h before the first step, `[B]` rows.
     pub(crate) h0: *const E,
@@ -32,19 +35,27 @@ pub struct Forward<E> {
     /// r ⊙ h at step t at `rh + t · rh_step`, `[B, H]`. GRU reset-before only.
     pub(crate) rh: *mut E,
     pub(crate) rh_step: usize,
-    /// b_hn, `[H]`. GRU reset-after only.
+    /// b_hn, H rounded up to whole vectors. GRU reset-after only.
     pub(crate) bias_hidden: *const E,
 }
 
-/// Where the accumulators of the recurrent tile start: x W + b, bias first.
+/// Where the accumulators of a step start: rows in panel order ([`Packed`]), bias first.
 #[derive(Clone, Copy)]
 pub(crate) enum Init<E> {
-    /// `[T, B, width]`, computed by one large product.
-    Rows(*const E),
+    /// b, the same for every row: x W is part of the step.
+    Bias(*const E),
+    /// x W + b, `[T, B]` rows of `stride`, computed by one large product.
+    Rows {
+        /// The first row.
+        base: *const E,
+        /// Elements of a row.
+        stride: usize,
+    },
     /// Rows of a table by token: what that product is for a one-hot input.
     Table {
         /// `[V, stride]`.
         table: *const E,
+        /// Elements of a row.
         stride: usize,
         /// `[T, B]`.
         ids: *const u32,
@@ -70,16 +81,17 @@ pub(crate) enum Phase {
 }
 
 impl<E> Init<E> {
-    /// The row of batch row b at step t, on the columns from `column`.
+    /// The row of batch row b at step t, at t · B + b.
     ///
     /// # Safety
     /// The row exists, and the token is a row of the table.
     #[inline(always)]
-    pub(crate) unsafe fn row(&self, index: usize, width: usize) -> *const E {
+    unsafe fn row(&self, index: usize) -> *const E {
         // SAFETY: the caller vouches for the row.
         unsafe {
             match *self {
-                Self::Rows(base) => base.add(index * width),
+                Self::Bias(bias) => bias,
+                Self::Rows { base, stride } => base.add(index * stride),
                 Self::Table { table, stride, ids } => table.add(*ids.add(index) as usize * stride),
             }
         }
@@ -103,6 +115,7 @@ impl<E: Element> Forward<E> {
             };
             Self {
                 gates,
+                x: self.x.wrapping_add(t0 * self.batch * self.x_stride),
                 h0: self.h.add((t0 - 1) * self.batch * self.h_stride),
                 h0_stride: self.h_stride,
                 h: self.h.add(t0 * self.batch * self.h_stride),
@@ -136,23 +149,55 @@ pub(crate) trait CellForward {
         args: &Forward<S::Elem>,
         t: usize,
         step: Step<S::Elem>,
-        weights: Weights<'_, S::Elem>,
+        weights: ForwardWeights<'_, S::Elem>,
         work: &Work,
     );
 }
 
-/// The packed recurrent weights; `candidate` is U_h of GRU reset-before.
+/// A packed matrix of weights; `candidate` is the part of h~ in GRU reset-before, which is a sweep of its own.
 #[derive(Clone, Copy)]
 pub struct Weights<'a, E> {
     pub(crate) first: &'a Packed<E>,
     pub(crate) candidate: Option<&'a Packed<E>>,
 }
 
+/// What a step multiplies: U, and W where x W is part of the step.
+#[derive(Clone, Copy)]
+pub struct ForwardWeights<'a, E> {
+    pub(crate) u: Weights<'a, E>,
+    pub(crate) w: Option<Weights<'a, E>>,
+}
+
+/// The weights of one sweep.
+#[derive(Clone, Copy)]
+pub(crate) struct SweepWeights<'a, E> {
+    pub(crate) u: &'a Packed<E>,
+    w: Option<&'a Packed<E>>,
+}
+
+impl<'a, E: Element> ForwardWeights<'a, E> {
+    #[inline(always)]
+    pub(super) fn first(&self) -> SweepWeights<'a, E> {
+        SweepWeights {
+            u: self.u.first,
+            w: self.w.map(|w| w.first),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn candidate(&self) -> Option<SweepWeights<'a, E>> {
+        self.u.candidate.map(|u| SweepWeights {
+            u,
+            w: self.w.and_then(|w| w.candidate),
+        })
+    }
+}
+
 #[inline(always)]
 pub(crate) fn forward_body<S: Simd, C: CellForward>(
     s: S,
     args: &Forward<S::Elem>,
-    weights: Weights<'_, S::Elem>,
+    weights: ForwardWeights<'_, S::Elem>,
     work: Work,
 ) {
     let b = args.batch;
@@ -165,6 +210,7 @@ pub(crate) fn forward_body<S: Simd, C: CellForward>(
                 hidden: args.hidden,
                 width: args.width,
                 init: args.init,
+                x: Rows::flat(args.x.wrapping_add(t * b * args.x_stride), args.x_stride),
                 gates: args.gates,
                 h_before: args.h_before(t),
                 h: Rows::flat(args.h.add(t * b * args.h_stride), args.h_stride),
@@ -190,25 +236,35 @@ pub(crate) struct Step<E> {
     pub(super) hidden: usize,
     width: usize,
     init: Init<E>,
+    x: Rows<*const E>,
     gates: *mut E,
     pub(super) h_before: Rows<*const E>,
     pub(super) h: Rows<*mut E>,
 }
 
-impl<E> Step<E> {
-    /// h before the step on the left of a product.
-    pub(super) fn lhs(&self) -> Lhs<E> {
-        Lhs::new(self.h_before, self.hidden)
+impl<E: Element> Step<E> {
+    /// x W + left U, or left U alone.
+    #[inline(always)]
+    pub(super) fn products<'a>(
+        &self,
+        weights: SweepWeights<'a, E>,
+        left: Rows<*const E>,
+    ) -> [Product<'a, E>; 2] {
+        let recurrent = Product::new(left, weights.u);
+        match weights.w {
+            Some(w) => [Product::new(self.x, w), recurrent],
+            None => [recurrent, recurrent.empty()],
+        }
     }
 
-    /// x W + b of batch row b.
+    /// Where the accumulators of batch row b start.
     ///
     /// # Safety
     /// b is a row of the batch.
     #[inline(always)]
     pub(super) unsafe fn init(&self, row: usize) -> *const E {
         // SAFETY: passed on.
-        unsafe { self.init.row(self.first_row + row, self.width) }
+        unsafe { self.init.row(self.first_row + row) }
     }
 
     /// The tape's gates of batch row b; nothing without a tape.
@@ -222,5 +278,80 @@ impl<E> Step<E> {
         }
         // SAFETY: passed on.
         Some(unsafe { self.gates.add((self.first_row + row) * self.width) })
+    }
+}
+
+/// x W + b of many rows, into rows in panel order.
+#[derive(Clone, Copy)]
+pub struct InputProduct<E> {
+    pub(crate) left: Rows<*const E>,
+    pub(crate) out: Rows<*mut E>,
+    /// A row in panel order.
+    pub(crate) bias: *const E,
+}
+
+#[inline(always)]
+pub(crate) fn input_body<S: Simd>(
+    s: S,
+    args: &InputProduct<S::Elem>,
+    w: Weights<'_, S::Elem>,
+    rows: Range<usize>,
+    share: (usize, usize),
+) {
+    let mut offset = 0;
+    for packed in [Some(w.first), w.candidate].into_iter().flatten() {
+        let layout = &packed.layout;
+        let op = InputOp {
+            out: args.out,
+            bias: args.bias,
+            offset,
+            width: layout.gates * layout.blocks * S::LANES,
+        };
+        let product = Product::new(args.left, packed);
+        let panels = layout.share(share.0, share.1);
+        // SAFETY: the caller's rows exist, and each part has its own rows or panels.
+        unsafe { sweep(s, &op, [product, product.empty()], panels, rows.clone()) };
+        offset += layout.row_len();
+    }
+}
+
+struct InputOp<E> {
+    out: Rows<*mut E>,
+    bias: *const E,
+    /// Where the part of this sweep begins in a row.
+    offset: usize,
+    /// Elements of a full panel in a row.
+    width: usize,
+}
+
+impl<S: Simd> TileOp<S> for InputOp<S::Elem> {
+    const PREFETCH: bool = true;
+
+    #[inline(always)]
+    unsafe fn start(
+        &self,
+        _s: S,
+        _row: usize,
+        panel: Panel,
+        _slot: *mut S::Elem,
+    ) -> *const S::Elem {
+        // SAFETY: the bias is a row of all panels.
+        unsafe { self.bias.add(self.offset + panel.index * self.width) }
+    }
+
+    #[inline(always)]
+    unsafe fn out(&self, row: usize, panel: Panel) -> Option<*mut S::Elem> {
+        // SAFETY: the row has all panels.
+        Some(unsafe { self.out.at(row).add(self.offset + panel.index * self.width) })
+    }
+
+    #[inline(always)]
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
+        // SAFETY: the row has all panels.
+        let to = unsafe { self.out.at(row).add(self.offset + panel.index * self.width) };
+        for v in 0..panel.vectors {
+            // SAFETY: the vectors of the panel lie in the row.
+            unsafe { s.store(to.add(v * S::LANES), s.load(acc.add(v * S::LANES))) };
+        }
     }
 }

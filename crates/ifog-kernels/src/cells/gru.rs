@@ -11,16 +11,14 @@
 //!
 //! A step is two sweeps each way: what U_h multiplies is not known before every r is.
 
-use core::ops::Range;
-
 use super::backward::{CellBackward, StepBack};
-use super::forward::{self, CellForward, Phase, Step, Weights, Work};
+use super::forward::{self, CellForward, ForwardWeights, Phase, Step, Weights, Work};
 use crate::element::Element;
 use crate::math::{sigmoid_v, tanh_v};
 use crate::pack::Packed;
 use crate::planted::{Bug, planted};
 use crate::simd::Simd;
-use crate::tile::{self, Lhs, Rows, TileOp, sweep, sweep_blocks};
+use crate::tile::{self, Panel, Product, Rows, TileOp, sweep};
 
 /// The cell, for the compiler.
 pub(crate) struct Gru;
@@ -32,7 +30,7 @@ impl CellForward for Gru {
         args: &forward::Forward<S::Elem>,
         t: usize,
         step: Step<S::Elem>,
-        weights: Weights<'_, S::Elem>,
+        weights: ForwardWeights<'_, S::Elem>,
         work: &Work,
     ) {
         // SAFETY: passed on from the caller.
@@ -40,23 +38,21 @@ impl CellForward for Gru {
             let rh = args.rh.add(t * args.rh_step);
             if work.phase != Phase::Second {
                 let op = ForwardGates { step, rh };
-                let panels = work.panels(weights.first);
-                sweep_gates(
-                    s,
-                    &op,
-                    &step.lhs(),
-                    weights.first,
-                    panels,
-                    work.rows.clone(),
-                );
+                let products = step.products(weights.first(), step.h_before);
+                let panels = work.panels(weights.u.first);
+                sweep(s, &op, products, panels, work.rows.clone());
             }
-            if let Some(candidate) = weights.candidate
+            if let Some(candidate) = weights.candidate()
                 && work.phase != Phase::First
             {
-                let op = ForwardCandidate { step };
-                let lhs = Lhs::new(Rows::flat(rh.cast_const(), step.hidden), step.hidden);
-                let panels = work.panels(candidate);
-                sweep_blocks(s, &op, &lhs, candidate, panels, work.rows.clone());
+                let op = ForwardCandidate {
+                    step,
+                    offset: weights.u.first.layout.row_len(),
+                };
+                let rh = Rows::flat(rh.cast_const(), step.hidden);
+                let panels = work.panels(candidate.u);
+                let products = step.products(candidate, rh);
+                sweep(s, &op, products, panels, work.rows.clone());
             }
         }
     }
@@ -72,67 +68,28 @@ struct ForwardGates<E> {
 /// h~ and the new state.
 struct ForwardCandidate<E> {
     step: Step<E>,
+    /// Where the candidate's part of a row of x W + b begins.
+    offset: usize,
 }
 
-/// Sweeps the panels of z and r: two unit blocks of two gates, the last panel may have one.
-///
-/// # Safety
-/// As for [`sweep`].
-#[inline(always)]
-unsafe fn sweep_gates<S: Simd>(
-    s: S,
-    op: &ForwardGates<S::Elem>,
-    lhs: &Lhs<S::Elem>,
-    u: &Packed<S::Elem>,
-    panels: Range<usize>,
-    rows: Range<usize>,
-) {
-    if panels.is_empty() {
-        return;
-    }
-    let last = panels.end - 1;
-    let full = if u.layout.blocks_of(last) == 2 {
-        panels.end
-    } else {
-        last
-    };
-    // SAFETY: passed on; only the last panel can have a single block.
-    unsafe {
-        sweep::<S, _, 4>(s, op, lhs, u, panels.start..full, rows.clone());
-        sweep::<S, _, 2>(s, op, lhs, u, full..panels.end, rows);
-    }
-}
-
-impl<S: Simd, const NV: usize> TileOp<S, NV> for ForwardGates<S::Elem> {
+impl<S: Simd> TileOp<S> for ForwardGates<S::Elem> {
     #[inline(always)]
-    unsafe fn start(&self, s: S, row: usize, panel: usize) -> [S::V; NV] {
-        let mut acc = [s.splat(S::Elem::ZERO); NV];
-        let blocks = NV / 2;
-        for v in 0..NV {
-            let unit = (panel * 2 + v % blocks) * S::LANES;
-            // SAFETY: the caller vouches for row and panel.
-            acc[v] = unsafe {
-                let a = self
-                    .step
-                    .init(row)
-                    .add(v / blocks * self.step.hidden + unit);
-                tile::load(s, a, self.step.hidden - unit)
-            };
-        }
-        acc
+    unsafe fn start(&self, _s: S, row: usize, panel: Panel, _slot: *mut S::Elem) -> *const S::Elem {
+        // SAFETY: the caller vouches for row and panel.
+        unsafe { self.step.init(row).add(panel.index * 4 * S::LANES) }
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: usize, acc: [S::V; NV]) {
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
         let h = self.step.hidden;
-        let blocks = NV / 2;
+        let blocks = panel.vectors / 2;
         for block in 0..blocks {
-            let unit = (panel * 2 + block) * S::LANES;
+            let unit = (panel.index * 2 + block) * S::LANES;
             let valid = h - unit;
-            let z = sigmoid_v(s, acc[block]);
-            let r = sigmoid_v(s, acc[blocks + block]);
             // SAFETY: the caller vouches for row and panel.
             unsafe {
+                let z = sigmoid_v(s, s.load(acc.add(block * S::LANES)));
+                let r = sigmoid_v(s, s.load(acc.add((blocks + block) * S::LANES)));
                 let before = tile::load(s, self.step.h_before.at(row).add(unit), valid);
                 tile::store(s, self.rh.add(row * h + unit), s.mul(r, before), valid);
                 // z waits in h' for the second sweep, which overwrites it.
@@ -146,31 +103,27 @@ impl<S: Simd, const NV: usize> TileOp<S, NV> for ForwardGates<S::Elem> {
     }
 }
 
-impl<S: Simd, const NV: usize> TileOp<S, NV> for ForwardCandidate<S::Elem> {
+impl<S: Simd> TileOp<S> for ForwardCandidate<S::Elem> {
     #[inline(always)]
-    unsafe fn start(&self, s: S, row: usize, panel: usize) -> [S::V; NV] {
-        let mut acc = [s.splat(S::Elem::ZERO); NV];
-        for v in 0..NV {
-            let unit = (panel * 4 + v) * S::LANES;
-            // SAFETY: the caller vouches for row and panel.
-            acc[v] = unsafe {
-                let a = self.step.init(row).add(2 * self.step.hidden + unit);
-                tile::load(s, a, self.step.hidden - unit)
-            };
+    unsafe fn start(&self, _s: S, row: usize, panel: Panel, _slot: *mut S::Elem) -> *const S::Elem {
+        // SAFETY: the caller vouches for row and panel.
+        unsafe {
+            self.step
+                .init(row)
+                .add(self.offset + panel.index * 4 * S::LANES)
         }
-        acc
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: usize, acc: [S::V; NV]) {
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
         let h = self.step.hidden;
         let one = s.splat(S::Elem::ONE);
-        for v in 0..NV {
-            let unit = (panel * 4 + v) * S::LANES;
+        for v in 0..panel.vectors {
+            let unit = (panel.index * 4 + v) * S::LANES;
             let valid = h - unit;
-            let candidate = tanh_v(s, acc[v]);
             // SAFETY: the caller vouches for row and panel.
             unsafe {
+                let candidate = tanh_v(s, s.load(acc.add(v * S::LANES)));
                 let out = self.step.h.at(row).add(unit);
                 let z = tile::load(s, out, valid);
                 let before = tile::load(s, self.step.h_before.at(row).add(unit), valid);
@@ -188,8 +141,13 @@ impl CellBackward for Gru {
     const CARRIES: bool = true;
 
     #[inline(always)]
-    fn lhs<E>(gates: Rows<*const E>, hidden: usize) -> Lhs<E> {
-        Lhs::new(gates, 2 * hidden)
+    fn products<'a, E: Element>(
+        gates: Rows<*const E>,
+        ut: &'a Packed<E>,
+        _hidden: usize,
+    ) -> [Product<'a, E>; 2] {
+        let update_and_reset = Product::new(gates, ut);
+        [update_and_reset, update_and_reset.empty()]
     }
 
     /// da_z and da_h in the place of z and h~, dh' ⊙ (1 − z) in the carry; r stays.
@@ -229,13 +187,13 @@ impl CellBackward for Gru {
         };
         // SAFETY: passed on from the caller.
         unsafe {
-            let lhs = Lhs::new(step.gate_rows(2 * step.hidden), step.hidden);
+            let product = Product::new(step.gate_rows(2 * step.hidden), candidate);
             let panels = work.panels(candidate);
-            sweep_blocks(
+            let op = BackwardReset { step };
+            sweep(
                 s,
-                &BackwardReset { step },
-                &lhs,
-                candidate,
+                &op,
+                [product, product.empty()],
                 panels,
                 work.rows.clone(),
             );
@@ -248,26 +206,28 @@ struct BackwardReset<E> {
     step: StepBack<E>,
 }
 
-impl<S: Simd, const NV: usize> TileOp<S, NV> for BackwardReset<S::Elem> {
+impl<S: Simd> TileOp<S> for BackwardReset<S::Elem> {
     #[inline(always)]
-    unsafe fn start(&self, s: S, _row: usize, _panel: usize) -> [S::V; NV] {
-        [s.splat(S::Elem::ZERO); NV]
+    unsafe fn start(&self, s: S, _row: usize, panel: Panel, slot: *mut S::Elem) -> *const S::Elem {
+        // SAFETY: passed on from the caller.
+        unsafe { tile::zeros(s, panel, slot) }
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: usize, acc: [S::V; NV]) {
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
         let one = s.splat(S::Elem::ONE);
-        for v in 0..NV {
-            let unit = (panel * 4 + v) * S::LANES;
+        for v in 0..panel.vectors {
+            let unit = (panel.index * 4 + v) * S::LANES;
             let valid = self.step.hidden - unit;
             // SAFETY: the caller vouches for row and panel.
             unsafe {
+                let drh = s.load(acc.add(v * S::LANES));
                 let gate = self.step.gates(row).add(self.step.hidden + unit);
                 let carry = self.step.carry(row).add(unit);
                 let r = tile::load(s, gate, valid);
                 let before = tile::load(s, self.step.h_before(row).add(unit), valid);
                 let slope = s.mul(r, s.sub(one, r));
-                tile::store(s, gate, s.mul(s.mul(acc[v], before), slope), valid);
+                tile::store(s, gate, s.mul(s.mul(drh, before), slope), valid);
                 let reset = if planted(Bug::GruResetForgotten) {
                     one
                 } else {
@@ -276,7 +236,7 @@ impl<S: Simd, const NV: usize> TileOp<S, NV> for BackwardReset<S::Elem> {
                 tile::store(
                     s,
                     carry,
-                    s.mul_add(acc[v], reset, tile::load(s, carry, valid)),
+                    s.mul_add(drh, reset, tile::load(s, carry, valid)),
                     valid,
                 );
             }

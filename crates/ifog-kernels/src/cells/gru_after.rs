@@ -13,12 +13,13 @@
 //! x, the first two and the last multiply h.
 
 use super::backward::{CellBackward, StepBack};
-use super::forward::{self, CellForward, Step, Weights, Work};
+use super::forward::{self, CellForward, ForwardWeights, Step, Work};
 use crate::element::Element;
 use crate::math::{sigmoid_v, tanh_v};
+use crate::pack::Packed;
 use crate::planted::{Bug, planted};
 use crate::simd::Simd;
-use crate::tile::{self, Lhs, Rows, TileOp, sweep};
+use crate::tile::{self, Panel, Product, Rows, TileOp, sweep};
 
 /// The cell, for the compiler.
 pub(crate) struct GruAfter;
@@ -30,61 +31,54 @@ impl CellForward for GruAfter {
         args: &forward::Forward<S::Elem>,
         _t: usize,
         step: Step<S::Elem>,
-        weights: Weights<'_, S::Elem>,
+        weights: ForwardWeights<'_, S::Elem>,
         work: &Work,
     ) {
-        let panels = work.panels(weights.first);
         let op = Forward {
             step,
             bias_hidden: args.bias_hidden,
         };
+        let products = step.products(weights.first(), step.h_before);
+        let panels = work.panels(weights.u.first);
         // SAFETY: passed on from the caller.
-        unsafe {
-            sweep(
-                s,
-                &op,
-                &step.lhs(),
-                weights.first,
-                panels,
-                work.rows.clone(),
-            )
-        };
+        unsafe { sweep(s, &op, products, panels, work.rows.clone()) };
     }
 }
 
 struct Forward<E> {
     step: Step<E>,
-    /// b_hn, `[H]`.
+    /// b_hn, H rounded up to whole vectors.
     bias_hidden: *const E,
 }
 
-impl<S: Simd> TileOp<S, 3> for Forward<S::Elem> {
+impl<S: Simd> TileOp<S> for Forward<S::Elem> {
+    /// a_r and a_z so far, and b_hn for q.
     #[inline(always)]
-    unsafe fn start(&self, s: S, row: usize, panel: usize) -> [S::V; 3] {
-        let unit = panel * S::LANES;
-        let valid = self.step.hidden - unit;
-        // SAFETY: the caller vouches for row and panel.
+    unsafe fn start(&self, s: S, row: usize, panel: Panel, slot: *mut S::Elem) -> *const S::Elem {
+        // SAFETY: the caller vouches for row, panel and slot.
         unsafe {
-            let a = self.step.init(row).add(unit);
-            [
-                tile::load(s, a, valid),
-                tile::load(s, a.add(self.step.hidden), valid),
-                tile::load(s, self.bias_hidden.add(unit), valid),
-            ]
+            let a = self.step.init(row).add(panel.index * 3 * S::LANES);
+            s.store(slot, s.load(a));
+            s.store(slot.add(S::LANES), s.load(a.add(S::LANES)));
+            let bias = s.load(self.bias_hidden.add(panel.index * S::LANES));
+            s.store(slot.add(2 * S::LANES), bias);
         }
+        slot
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: usize, [a_r, a_z, q]: [S::V; 3]) {
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
         let h = self.step.hidden;
-        let unit = panel * S::LANES;
+        let unit = panel.index * S::LANES;
         let valid = h - unit;
         let one = s.splat(S::Elem::ONE);
+        // SAFETY: a row of this panel is r, z and q.
+        let [a_r, a_z, q] = unsafe { tile::vectors::<S, 3>(s, acc) };
         let r = sigmoid_v(s, a_r);
         let z = sigmoid_v(s, a_z);
         // SAFETY: the caller vouches for row and panel.
         unsafe {
-            let a_n = tile::load(s, self.step.init(row).add(2 * h + unit), valid);
+            let a_n = s.load(self.step.init(row).add((panel.index * 3 + 2) * S::LANES));
             let n = tanh_v(s, s.mul_add(r, q, a_n));
             let before = tile::load(s, self.step.h_before.at(row).add(unit), valid);
             let new = s.mul_add(z, before, s.mul(s.sub(one, z), n));
@@ -102,15 +96,27 @@ impl<S: Simd> TileOp<S, 3> for Forward<S::Elem> {
 
 impl CellBackward for GruAfter {
     const CARRIES: bool = true;
-    const TWO_RUNS: bool = true;
 
     #[inline(always)]
-    fn lhs<E>(gates: Rows<*const E>, hidden: usize) -> Lhs<E> {
-        Lhs {
-            rows: gates,
-            len: [2 * hidden, hidden],
-            skip: 3 * hidden,
-        }
+    fn products<'a, E: Element>(
+        gates: Rows<*const E>,
+        ut: &'a Packed<E>,
+        hidden: usize,
+    ) -> [Product<'a, E>; 2] {
+        let reset_and_update = Product {
+            len: 2 * hidden,
+            ..Product::new(gates, ut)
+        };
+        let new = Product {
+            left: Rows {
+                base: gates.base.wrapping_add(3 * hidden),
+                ..gates
+            },
+            right: ut,
+            first: 2 * hidden,
+            len: hidden,
+        };
+        [reset_and_update, new]
     }
 
     /// The gate gradients in the place of r, z, n, q; dh' ⊙ z in the carry.

@@ -13,12 +13,13 @@
 //! tanh(c') is computed again rather than kept: a sixth less tape for a fifth of the epilogue.
 
 use super::backward::{CellBackward, StepBack};
-use super::forward::{self, CellForward, Step, Weights, Work};
+use super::forward::{self, CellForward, ForwardWeights, Step, Work};
 use crate::element::Element;
 use crate::math::{sigmoid_v, tanh_v};
+use crate::pack::Packed;
 use crate::planted::{Bug, planted};
 use crate::simd::Simd;
-use crate::tile::{self, Lhs, Rows, TileOp, sweep};
+use crate::tile::{self, Panel, Product, Rows, TileOp, sweep};
 
 /// The cell, for the compiler.
 pub(crate) struct Lstm;
@@ -30,10 +31,9 @@ impl CellForward for Lstm {
         args: &forward::Forward<S::Elem>,
         t: usize,
         step: Step<S::Elem>,
-        weights: Weights<'_, S::Elem>,
+        weights: ForwardWeights<'_, S::Elem>,
         work: &Work,
     ) {
-        let panels = work.panels(weights.first);
         // SAFETY: passed on from the caller.
         unsafe {
             let op = Forward {
@@ -41,14 +41,9 @@ impl CellForward for Lstm {
                 c_before: args.c.add(t * args.c_step),
                 c: args.c.add((t + 1) * args.c_step),
             };
-            sweep(
-                s,
-                &op,
-                &step.lhs(),
-                weights.first,
-                panels,
-                work.rows.clone(),
-            );
+            let products = step.products(weights.first(), step.h_before);
+            let panels = work.panels(weights.u.first);
+            sweep(s, &op, products, panels, work.rows.clone());
         }
     }
 }
@@ -61,29 +56,20 @@ struct Forward<E> {
     c: *mut E,
 }
 
-impl<S: Simd> TileOp<S, 4> for Forward<S::Elem> {
+impl<S: Simd> TileOp<S> for Forward<S::Elem> {
     #[inline(always)]
-    unsafe fn start(&self, s: S, row: usize, panel: usize) -> [S::V; 4] {
-        let unit = panel * S::LANES;
-        let valid = self.step.hidden - unit;
+    unsafe fn start(&self, _s: S, row: usize, panel: Panel, _slot: *mut S::Elem) -> *const S::Elem {
         // SAFETY: the caller vouches for row and panel.
-        unsafe {
-            let a = self.step.init(row).add(unit);
-            let gate = |g: usize| a.add(g * self.step.hidden);
-            [
-                tile::load(s, gate(0), valid),
-                tile::load(s, gate(1), valid),
-                tile::load(s, gate(2), valid),
-                tile::load(s, gate(3), valid),
-            ]
-        }
+        unsafe { self.step.init(row).add(panel.index * 4 * S::LANES) }
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: usize, a: [S::V; 4]) {
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
         let h = self.step.hidden;
-        let unit = panel * S::LANES;
+        let unit = panel.index * S::LANES;
         let valid = h - unit;
+        // SAFETY: a row of an LSTM panel is the four gates.
+        let a = unsafe { tile::vectors::<S, 4>(s, acc) };
         let [i, f, o] = [sigmoid_v(s, a[0]), sigmoid_v(s, a[1]), sigmoid_v(s, a[2])];
         let g = tanh_v(s, a[3]);
         // SAFETY: the caller vouches for row and panel.
@@ -110,8 +96,13 @@ impl<S: Simd> TileOp<S, 4> for Forward<S::Elem> {
 
 impl CellBackward for Lstm {
     #[inline(always)]
-    fn lhs<E>(gates: Rows<*const E>, hidden: usize) -> Lhs<E> {
-        Lhs::new(gates, 4 * hidden)
+    fn products<'a, E: Element>(
+        gates: Rows<*const E>,
+        ut: &'a Packed<E>,
+        _hidden: usize,
+    ) -> [Product<'a, E>; 2] {
+        let all = Product::new(gates, ut);
+        [all, all.empty()]
     }
 
     /// The gate gradients of one row and vector of units, in the place of the gates; dc in the carry.

@@ -6,12 +6,13 @@
 //! ```
 
 use super::backward::{CellBackward, StepBack};
-use super::forward::{self, CellForward, Step, Weights, Work};
+use super::forward::{self, CellForward, ForwardWeights, Step, Work};
 use crate::element::Element;
 use crate::math::tanh_v;
+use crate::pack::Packed;
 use crate::planted::{Bug, planted};
 use crate::simd::Simd;
-use crate::tile::{self, Lhs, Rows, TileOp, sweep_blocks};
+use crate::tile::{self, Panel, Product, Rows, TileOp, sweep};
 
 /// The cell, for the compiler.
 pub(crate) struct Rnn;
@@ -23,21 +24,13 @@ impl CellForward for Rnn {
         _args: &forward::Forward<S::Elem>,
         _t: usize,
         step: Step<S::Elem>,
-        weights: Weights<'_, S::Elem>,
+        weights: ForwardWeights<'_, S::Elem>,
         work: &Work,
     ) {
-        let panels = work.panels(weights.first);
+        let products = step.products(weights.first(), step.h_before);
+        let panels = work.panels(weights.u.first);
         // SAFETY: passed on from the caller.
-        unsafe {
-            sweep_blocks(
-                s,
-                &Forward { step },
-                &step.lhs(),
-                weights.first,
-                panels,
-                work.rows.clone(),
-            )
-        };
+        unsafe { sweep(s, &Forward { step }, products, panels, work.rows.clone()) };
     }
 }
 
@@ -45,34 +38,36 @@ struct Forward<E> {
     step: Step<E>,
 }
 
-impl<S: Simd, const NV: usize> TileOp<S, NV> for Forward<S::Elem> {
+impl<S: Simd> TileOp<S> for Forward<S::Elem> {
     #[inline(always)]
-    unsafe fn start(&self, s: S, row: usize, panel: usize) -> [S::V; NV] {
-        let mut acc = [s.splat(S::Elem::ZERO); NV];
-        for v in 0..NV {
-            let unit = (panel * 4 + v) * S::LANES;
-            // SAFETY: the caller vouches for row and panel.
-            acc[v] =
-                unsafe { tile::load(s, self.step.init(row).add(unit), self.step.hidden - unit) };
-        }
-        acc
+    unsafe fn start(&self, _s: S, row: usize, panel: Panel, _slot: *mut S::Elem) -> *const S::Elem {
+        // SAFETY: the caller vouches for row and panel.
+        unsafe { self.step.init(row).add(panel.index * 4 * S::LANES) }
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: usize, acc: [S::V; NV]) {
-        for v in 0..NV {
-            let unit = (panel * 4 + v) * S::LANES;
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
+        for v in 0..panel.vectors {
+            let unit = (panel.index * 4 + v) * S::LANES;
             let valid = self.step.hidden - unit;
             // SAFETY: the caller vouches for row and panel.
-            unsafe { tile::store(s, self.step.h.at(row).add(unit), tanh_v(s, acc[v]), valid) };
+            unsafe {
+                let a = s.load(acc.add(v * S::LANES));
+                tile::store(s, self.step.h.at(row).add(unit), tanh_v(s, a), valid);
+            }
         }
     }
 }
 
 impl CellBackward for Rnn {
     #[inline(always)]
-    fn lhs<E>(gates: Rows<*const E>, hidden: usize) -> Lhs<E> {
-        Lhs::new(gates, hidden)
+    fn products<'a, E: Element>(
+        gates: Rows<*const E>,
+        ut: &'a Packed<E>,
+        _hidden: usize,
+    ) -> [Product<'a, E>; 2] {
+        let all = Product::new(gates, ut);
+        [all, all.empty()]
     }
 
     /// The gate gradient of one row and vector of units, h' from the tape.

@@ -36,7 +36,6 @@ macro_rules! avx2 {
      $and:ident $andnot:ident $or:ident $cmp:ident $blend:ident
      $slli:ident $addi:ident $to_int:ident $from_int:ident) => {
         impl Simd for $token {
-            type Elem = $t;
             type V = $v;
             const LANES: usize = $lanes;
             const ACCUMULATORS: usize = 12;

@@ -21,7 +21,6 @@ pub struct ScalarFma<E>(PhantomData<E>);
 macro_rules! arrays {
     ($token:ident, $t:ty, $bits:ty, $sign_shift:expr, $mantissa:expr, $mul_add:expr) => {
         impl Simd for $token<$t> {
-            type Elem = $t;
             type V = [$t; LANES];
             const LANES: usize = LANES;
             const ACCUMULATORS: usize = 8;

@@ -294,9 +294,9 @@ impl<E: Element> Setup<E> {
         let table = tokens.map(|tokens| {
             let input = problem.shape.input();
             let vocabulary = tokens.vectors.len() / input;
-            let mut table = TokenTable::new(problem.shape, vocabulary).unwrap();
+            let mut table = cell.token_table(vocabulary).unwrap();
             if tokens.one_hot {
-                table.fill_one_hot(params);
+                cell.fill_one_hot(params, &mut table);
             } else {
                 let vectors = convert(&tokens.vectors);
                 let vectors = MatRef::new(&vectors, vocabulary, input).unwrap();
@@ -336,7 +336,7 @@ impl<E: Element> Setup<E> {
             // Rows apart: the kernels must not write between them.
             let stride = hidden + 3;
             let mut strided = vec![E::from_f64(7.0); rows * stride];
-            let mut scratch = Guarded::new(self.cell.infer_scratch_len(steps, self.batch));
+            let mut scratch = Guarded::new(self.cell.forward_scratch_len(steps, self.batch));
             self.cell.infer(
                 Infer {
                     steps,
@@ -385,6 +385,7 @@ impl<E: Element> Setup<E> {
             let mut tape = used
                 .cloned()
                 .unwrap_or_else(|| Tape::new(self.shape, steps + 1, self.batch + 1).unwrap());
+            let mut scratch = Guarded::new(self.cell.forward_scratch_len(steps, self.batch));
             self.cell.forward(
                 Record {
                     steps,
@@ -393,6 +394,7 @@ impl<E: Element> Setup<E> {
                     h: &h,
                     c: &c,
                     tape: &mut tape,
+                    scratch: scratch.elements(),
                 },
                 self.threads,
             );

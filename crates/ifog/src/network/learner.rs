@@ -66,10 +66,10 @@ impl<E: Element> Learner<E> {
             .collect::<Result<_, _>>()
             .map_err(ConfigError::Shape)?;
         let rows = steps * batch;
-        let cells = weights
-            .cells
-            .iter()
-            .map(|cell| cell.backward_scratch_len(batch, threads));
+        let cells = weights.cells.iter().map(|cell| {
+            let forward = cell.forward_scratch_len(steps, batch);
+            forward.max(cell.backward_scratch_len(batch, threads))
+        });
         let decoder = outer_scratch_len(config.hidden, threads);
         let embedding = outer_scratch_len(config.input.width(), threads);
         let scratch = cells.max().unwrap_or(0).max(decoder).max(embedding);
@@ -229,6 +229,7 @@ impl<E: Element> Learner<E> {
                     h,
                     c,
                     tape,
+                    scratch: &mut self.scratch,
                 },
                 self.threads,
             );

@@ -12,14 +12,14 @@ use crate::parameters::Layout;
 #[derive(Debug)]
 pub struct Packed<E> {
     pub(super) layout: Layout,
-    pub(super) level: Level,
-    pub(super) cells: Vec<PackedCell<E>>,
+    pub(crate) level: Level,
+    pub(crate) cells: Vec<PackedCell<E>>,
     table: Option<TokenTable<E>>,
     /// `[H, O]`.
-    pub(super) decoder: PackedMatrix<E>,
+    pub(crate) decoder: PackedMatrix<E>,
     /// `[O, H]`, for training.
-    pub(super) decoder_back: Option<PackedMatrix<E>>,
-    pub(super) decoder_bias: Vec<E>,
+    pub(crate) decoder_back: Option<PackedMatrix<E>>,
+    pub(crate) decoder_bias: Vec<E>,
     /// `[V, D]`, for the gradient of W behind an embedding; empty without one.
     pub(super) embedding: Vec<E>,
 }
@@ -43,13 +43,15 @@ impl<E: Element> Packed<E> {
                 },
             )
         });
-        let cells = cells
+        let cells: Vec<PackedCell<E>> = cells
             .collect::<Result<_, _>>()
             .map_err(ConfigError::Shape)?;
         let table = match config.input {
-            InputConfig::OneHot { vocabulary } | InputConfig::Embedding { vocabulary, .. } => {
-                Some(TokenTable::new(layout.shapes()[0], vocabulary).map_err(ConfigError::Shape)?)
-            }
+            InputConfig::OneHot { vocabulary } | InputConfig::Embedding { vocabulary, .. } => Some(
+                cells[0]
+                    .token_table(vocabulary)
+                    .map_err(ConfigError::Shape)?,
+            ),
             InputConfig::Dense { .. } => None,
         };
         let (h, o) = (config.hidden, config.outputs);
@@ -89,7 +91,7 @@ impl<E: Element> Packed<E> {
                     self.cells[0].fill_table(rows, table, threads);
                 }
                 InputConfig::OneHot { .. } | InputConfig::Dense { .. } => {
-                    table.fill_one_hot(split(&self.layout, params, 0));
+                    self.cells[0].fill_one_hot(split(&self.layout, params, 0), table);
                 }
             }
         }
@@ -112,7 +114,7 @@ impl<E: Element> Packed<E> {
     }
 
     /// The inputs as the first layer takes them.
-    pub(super) fn first_input<'a>(&'a self, inputs: Inputs<'a, E>, rows: usize) -> Input<'a, E> {
+    pub(crate) fn first_input<'a>(&'a self, inputs: Inputs<'a, E>, rows: usize) -> Input<'a, E> {
         match (inputs, &self.table) {
             (Inputs::Tokens(ids), Some(table)) => Input::Tokens { ids, table },
             (Inputs::Vectors(x), None) => {

@@ -28,7 +28,7 @@ impl<E: Element> Reader<E> {
         let scratch = weights
             .cells
             .iter()
-            .map(|cell| cell.infer_scratch_len(steps, batch));
+            .map(|cell| cell.forward_scratch_len(steps, batch));
         Self {
             layout: weights.layout.clone(),
             steps,

@@ -1,0 +1,230 @@
+//! Backpropagation through a recorded window.
+
+use crate::cell::{Cell, ParamsMut};
+use crate::cells::backward::Backward;
+use crate::element::Element;
+use crate::input::Input;
+use crate::matrix::{MatMut, MatRef};
+use crate::outer::{self, Left, Outer, Reduce, ones};
+use crate::packed::PackedCell;
+use crate::parallel::{Shared, Threads};
+use crate::planted::{Bug, planted};
+use crate::split::Split;
+use crate::tape::{Stage, Tape};
+
+/// A backward pass over a recorded window.
+#[derive(Debug)]
+pub struct Backprop<'a, E> {
+    /// The inputs of the forward pass.
+    pub input: Input<'a, E>,
+    /// The tape of the forward pass; its gates become their gradients.
+    pub tape: &'a mut Tape<E>,
+    /// Gradient of the loss with respect to every output, `[T·B, H]`.
+    pub dout: MatRef<'a, E>,
+    /// Gradient of the final h in, of the initial h out, `[B, H]`.
+    pub dh: &'a mut [E],
+    /// The same of c; empty unless the cell is an LSTM.
+    pub dc: &'a mut [E],
+    /// Gradients of the parameters are *added* to what is here. With [`Input::Tokens`], `w` is the gradient of
+    /// the table, `[V, G·H]`: for a one-hot input that is W's own.
+    pub grads: ParamsMut<'a, E>,
+    /// Takes the gradient of a dense input, `[T·B, I]`.
+    pub dx: Option<MatMut<'a, E>>,
+    /// At least [`PackedCell::backward_scratch_len`] elements, of any content.
+    pub scratch: &'a mut [E],
+}
+
+impl<E: Element> PackedCell<E> {
+    /// Backpropagation through the recorded window. Allocates nothing (with one thread).
+    ///
+    /// # Panics
+    /// A slice does not have the shape that [`Backprop`] says, the scratch is too short, the tape holds no
+    /// forward pass, or the cell was made without [`Uses::backward`].
+    pub fn backward(&self, run: Backprop<'_, E>, threads: Threads) {
+        let Backprop {
+            input,
+            tape,
+            dout,
+            dh,
+            dc,
+            grads,
+            dx,
+            scratch,
+        } = run;
+        let (hidden, columns) = (self.shape().hidden(), self.shape().columns());
+        let (steps, batch) = tape.window;
+        assert_eq!(tape.shape(), self.shape(), "shape of the tape");
+        assert_eq!(tape.stage, Stage::Gates, "the tape holds no forward pass");
+        let Some(back) = &self.back else {
+            panic!("the cell was made without Uses::backward");
+        };
+        self.check_input(&input, steps, batch);
+        self.check_state(dh.len(), dc.len(), batch);
+        assert_eq!(
+            (dout.rows, dout.cols),
+            (steps * batch, hidden),
+            "shape of dout"
+        );
+        let table_rows = match &input {
+            Input::Dense(_) => self.shape().input(),
+            Input::Tokens { table, .. } => table.vocabulary(),
+        };
+        assert_eq!(grads.w.len(), table_rows * columns, "length of dW");
+        assert_eq!(grads.u.len(), hidden * columns, "length of dU");
+        assert_eq!(grads.b.len(), self.shape().bias_len(), "length of db");
+        assert!(
+            scratch.len() >= self.backward_scratch_len(batch, threads),
+            "scratch of backward"
+        );
+        tape.stage = Stage::Gradients;
+        if steps == 0 || batch == 0 {
+            return;
+        }
+        let (carry, scratch) = scratch.split_at_mut(batch * hidden);
+        let carries = matches!(self.shape().cell(), Cell::Gru | Cell::GruAfter);
+        let args = Backward {
+            steps,
+            batch,
+            hidden,
+            gates: tape.gates.as_mut_ptr(),
+            width: self.shape().bias_len(),
+            h: tape.h.as_ptr(),
+            c: tape.c.as_ptr(),
+            dout: dout.data.as_ptr(),
+            dout_stride: dout.row_stride,
+            dh: dh.as_mut_ptr(),
+            dc: dc.as_mut_ptr(),
+            carry: if carries {
+                carry.as_mut_ptr()
+            } else {
+                core::ptr::null_mut()
+            },
+        };
+        let shared = Shared((args, back));
+        let split = Split::of(self.steps(steps, batch), threads.count());
+        split.drive(0..steps + 1, true, (batch, self.phases()), &|work| {
+            let (args, back) = shared.inner();
+            let run = match self.shape().cell() {
+                Cell::Rnn => E::rnn_backward,
+                Cell::Lstm => E::lstm_backward,
+                Cell::Gru => E::gru_backward,
+                Cell::GruAfter => E::gru_after_backward,
+            };
+            run(self.level(), args, back.weights(), work);
+        });
+        // SAFETY: lengths were checked above, and the matrices are borrowed for the call.
+        unsafe { self.weight_gradients(tape, input, grads, scratch, threads) };
+        if let Some(dx) = dx {
+            let width = if planted(Bug::InputGradientOfTheFirstStep) {
+                0
+            } else {
+                self.shape().bias_len()
+            };
+            let gates = MatRef {
+                cols: columns,
+                row_stride: width,
+                ..tape.gates()
+            };
+            self.input_gradient(gates, dx, threads);
+        }
+    }
+
+    /// dx = dA Wᵀ: dA `[R, G·H]`, dx `[R, I]`.
+    ///
+    /// # Panics
+    /// The shapes do not fit, or the cell was made without
+    /// [`Uses::backward`](crate::Uses::backward) and [`Uses::dense_input`](crate::Uses::dense_input).
+    pub fn input_gradient(&self, gates: MatRef<'_, E>, dx: MatMut<'_, E>, threads: Threads) {
+        match self.back.as_ref().and_then(|back| back.w.as_ref()) {
+            Some(w) => w.multiply(gates, None, dx, threads),
+            None => panic!("the cell was made without Uses::backward or Uses::dense_input"),
+        }
+    }
+
+    /// dW, dU and db from the gate gradients on the tape.
+    ///
+    /// # Safety
+    /// The lengths of the gradients and of the input were checked.
+    unsafe fn weight_gradients(
+        &self,
+        tape: &Tape<E>,
+        input: Input<'_, E>,
+        grads: ParamsMut<'_, E>,
+        scratch: &mut [E],
+        threads: Threads,
+    ) {
+        let (h, columns) = (self.shape().hidden(), self.shape().columns());
+        let (steps, batch) = tape.window;
+        let width = self.shape().bias_len();
+        let gates = |column: usize, n: usize, lefts: [Option<Left<E>>; 3]| Outer {
+            reduce: Reduce { steps, batch },
+            lefts,
+            right: tape.gates[column..].as_ptr(),
+            right_stride: width,
+            n,
+        };
+        let left = |base: *const E, row_stride, m, out: *mut E| {
+            Some(Left {
+                base,
+                row_stride,
+                m,
+                out,
+                out_stride: columns,
+            })
+        };
+        let (w, u, b) = (
+            grads.w.as_mut_ptr(),
+            grads.u.as_mut_ptr(),
+            grads.b.as_mut_ptr(),
+        );
+        let x = match input {
+            Input::Dense(x) => left(x.data.as_ptr(), x.row_stride, self.shape().input(), w),
+            Input::Tokens { .. } => None,
+        };
+        let slot = usize::from(planted(Bug::StateAfterTheStep));
+        let h_before = tape.h(slot).as_ptr();
+        // SAFETY: the tape holds T·B rows of h, r ⊙ h and gates; columns and outs are within the gradients.
+        unsafe {
+            if let Input::Tokens { ids, .. } = input {
+                let table = gates(0, columns, [None; 3]);
+                outer::scatter_rows(self.level(), table, ids.as_ptr(), w, threads);
+            }
+            let mut run = |args| outer::run(self.level(), args, scratch, threads);
+            match self.shape().cell() {
+                // One pass over the gate gradients for W, U and b.
+                Cell::Rnn | Cell::Lstm => {
+                    run(gates(
+                        0,
+                        columns,
+                        [x, left(h_before, h, h, u), Some(ones(b))],
+                    ));
+                }
+                Cell::Gru => {
+                    run(gates(0, columns, [x, Some(ones(b)), None]));
+                    run(gates(0, 2 * h, [left(h_before, h, h, u), None, None]));
+                    let rh = if planted(Bug::GruResetAfter) {
+                        h_before
+                    } else {
+                        tape.rh.as_ptr()
+                    };
+                    run(gates(2 * h, h, [left(rh, h, h, u.add(2 * h)), None, None]));
+                }
+                Cell::GruAfter => {
+                    run(gates(0, columns, [x, Some(ones(b)), None]));
+                    run(gates(0, 2 * h, [left(h_before, h, h, u), None, None]));
+                    let bias = Some(ones(b.add(3 * h)));
+                    let dq = if planted(Bug::GruAfterHiddenBias) {
+                        2 * h
+                    } else {
+                        3 * h
+                    };
+                    run(gates(
+                        dq,
+                        h,
+                        [left(h_before, h, h, u.add(2 * h)), bias, None],
+                    ));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What enters a cell: vectors, or tokens whose x W + b is a row of a table.
+
+use crate::buffer::AlignedVec;
+use crate::cell::Params;
+use crate::element::Element;
+use crate::matrix::{MatRef, ShapeError};
+use crate::pack::Source;
+use crate::packed::PackedCell;
+use crate::parallel::Threads;
+
+/// What enters the cell.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a, E> {
+    /// Vectors `[T·B, I]`, time-major: row t·B + b.
+    Dense(MatRef<'a, E>),
+    /// Tokens `[T·B]`, time-major, each a row of the table. The bits are those of the dense product with
+    /// one-hot vectors (or with the embedding's rows).
+    Tokens {
+        /// Row numbers of `table`.
+        ids: &'a [u32],
+        /// x W + b of every token.
+        table: &'a TokenTable<E>,
+    },
+}
+
+/// x W + b for every token of a vocabulary: what makes a one-hot or embedded input a row copy.
+#[derive(Clone, Debug)]
+pub struct TokenTable<E> {
+    /// `[V, width]`, rows in the panel order of its cell.
+    pub(crate) rows: AlignedVec<E>,
+    /// Elements of a row.
+    pub(crate) width: usize,
+    vocabulary: usize,
+}
+
+impl<E: Element> PackedCell<E> {
+    /// Room for the table of `vocabulary` tokens, all zero. It is for this cell and its clones alone.
+    ///
+    /// # Errors
+    /// The vocabulary is empty, or the table would not fit in memory.
+    pub fn token_table(&self, vocabulary: usize) -> Result<TokenTable<E>, ShapeError> {
+        if vocabulary == 0 {
+            return Err(ShapeError::Zero("vocabulary"));
+        }
+        let width = self.u.row_len();
+        let len = vocabulary.checked_mul(width);
+        let bytes = len.and_then(|len| len.checked_mul(size_of::<E>()));
+        match len.zip(bytes) {
+            Some((len, bytes)) if isize::try_from(bytes).is_ok() => Ok(TokenTable {
+                rows: AlignedVec::zeros(len),
+                width,
+                vocabulary,
+            }),
+            _ => Err(ShapeError::TooLarge("the token table")),
+        }
+    }
+
+    /// Row v = b + row v of W: one-hot inputs.
+    ///
+    /// # Panics
+    /// W has not `[V, G·H]` elements, or the table is for another cell.
+    pub fn fill_one_hot(&self, params: Params<'_, E>, table: &mut TokenTable<E>) {
+        let columns = self.shape().columns();
+        assert_eq!(params.w.len(), table.vocabulary * columns, "length of W");
+        assert_eq!(table.width, self.u.row_len(), "width of the table");
+        let rows = table.rows.chunks_exact_mut(table.width);
+        for (row, w) in rows.zip(params.w.chunks_exact(columns)) {
+            self.u.pack_rows(1, self.gate_columns(w), row);
+            for (to, b) in row.iter_mut().zip(&self.bias[..]) {
+                *to = *b + *to;
+            }
+        }
+    }
+
+    /// x W + b for V input vectors `[V, I]`: how an embedding becomes token input.
+    ///
+    /// # Panics
+    /// The shapes do not fit, or the cell was made without
+    /// [`Uses::dense_input`](crate::Uses::dense_input).
+    pub fn fill_table(&self, inputs: MatRef<'_, E>, table: &mut TokenTable<E>, threads: Threads) {
+        assert_eq!(
+            (inputs.rows, inputs.cols, self.u.row_len()),
+            (table.vocabulary, self.shape().input(), table.width),
+            "shapes of inputs and table"
+        );
+        // SAFETY: the table has a row for each input.
+        unsafe { self.input_rows(inputs, table.rows.as_mut_ptr(), threads) };
+    }
+
+    /// Rows of G·H columns, gates side by side.
+    pub(crate) fn gate_columns<'a>(&self, data: &'a [E]) -> Source<'a, E> {
+        Source {
+            data,
+            k_stride: self.shape().columns(),
+            gate_stride: self.shape().hidden(),
+            unit_stride: 1,
+        }
+    }
+
+    /// # Panics
+    /// The input is not of T·B rows of this cell.
+    pub(crate) fn check_input(&self, input: &Input<'_, E>, steps: usize, batch: usize) {
+        let rows = steps
+            .checked_mul(batch)
+            .unwrap_or_else(|| panic!("{steps} × {batch} rows"));
+        match input {
+            Input::Dense(x) => {
+                assert_eq!(
+                    (x.rows, x.cols),
+                    (rows, self.shape().input()),
+                    "shape of the input"
+                );
+            }
+            Input::Tokens { ids, table } => {
+                assert_eq!(ids.len(), rows, "number of tokens");
+                assert_eq!(table.width, self.u.row_len(), "width of the token table");
+                let largest = ids.iter().max().map_or(0, |id| *id as usize);
+                assert!(
+                    largest < table.vocabulary,
+                    "token {largest} of {}",
+                    table.vocabulary
+                );
+            }
+        }
+    }
+}
+
+impl<E> TokenTable<E> {
+    /// V.
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+}

@@ -1,0 +1,133 @@
+//! How a call over a sequence is split between threads.
+//!
+//! Rows first: a thread that has rows of its own runs their whole sequences and meets nobody. If the rows are few, a thread
+//! that has all units of them reads all weights at every step, and it is faster to share the units, each thread
+//! reading its part, and to meet after every step.
+//!
+//! ```text
+//! a step on one thread     max(2·B·k·n / FLOPS, bytes of k·n weights / BYTES)
+//! rows, p threads          the same with ⌈B/p⌉ rows
+//! units, p threads         the same with n/p columns, + MEETING
+//! ```
+//!
+//! FLOPS, BYTES and MEETING were measured on Zen 4 (`ifog bench`); they decide about speed alone, never about bits.
+
+use core::ops::Range;
+
+use crate::cells::forward::{Phase, Work};
+use crate::meeting::MOST_PARTS;
+use crate::parallel;
+
+/// Who does what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Split {
+    /// Parts of the rows; one part: no threads at all.
+    Rows(usize),
+    /// Parts of the units of each step.
+    Units(usize),
+}
+
+/// The steps of a call: their number, rows, and the recurrent matrix of each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Steps {
+    pub(crate) steps: usize,
+    pub(crate) batch: usize,
+    /// H.
+    pub(crate) hidden: usize,
+    /// G·H.
+    pub(crate) columns: usize,
+    /// Bytes of an element.
+    pub(crate) element: usize,
+    /// Meetings of a step: 2 where the units of a step are two sweeps.
+    pub(crate) phases: usize,
+}
+
+/// Bytes and FLOPs of a nanosecond, of one core, for f32.
+const FLOPS: f64 = 105.0;
+const BYTES: f64 = 100.0;
+/// Nanoseconds until all threads know that all are done: the line of each goes to the others and back.
+const MEETING: f64 = 250.0;
+/// Nanoseconds until a sleeping thread of a pool has come.
+const WAKE_UP: f64 = 8_000.0;
+
+impl Split {
+    /// The fastest split for up to `threads` threads.
+    pub(crate) fn of(steps: Steps, threads: usize) -> Self {
+        let by_rows = threads.min(steps.batch);
+        let by_units = threads
+            .min(MOST_PARTS)
+            .min(steps.hidden.div_ceil(LEAST_UNITS));
+        let candidates = [
+            (Self::Rows(1), steps.time(1, 1)),
+            (Self::Rows(by_rows), steps.time(by_rows, 1) + WAKE_UP),
+            (Self::Units(by_units), steps.time(1, by_units) + WAKE_UP),
+        ];
+        let mut best = candidates[0];
+        for candidate in candidates {
+            if candidate.1 < best.1 {
+                best = candidate;
+            }
+        }
+        best.0
+    }
+
+    /// Calls `work` for every part of the steps, forwards or backwards.
+    pub(crate) fn drive(
+        self,
+        steps: Range<usize>,
+        backwards: bool,
+        (batch, phases): (usize, usize),
+        work: &(dyn Fn(Work) + Sync),
+    ) {
+        match self {
+            Self::Rows(parts) => parallel::run(parts, &|part| {
+                work(Work {
+                    steps: steps.clone(),
+                    rows: parallel::share(batch, part, parts),
+                    share: (0, 1),
+                    phase: Phase::All,
+                });
+            }),
+            Self::Units(parts) => {
+                parallel::run_rounds(parts, steps.len() * phases, &|round, part| {
+                    let index = round / phases;
+                    let t = match backwards {
+                        true => steps.end - 1 - index,
+                        false => steps.start + index,
+                    };
+                    work(Work {
+                        steps: t..t + 1,
+                        rows: 0..batch,
+                        share: (part, parts),
+                        phase: match (phases, round % phases) {
+                            (1, _) => Phase::All,
+                            (_, 0) => Phase::First,
+                            _ => Phase::Second,
+                        },
+                    });
+                });
+            }
+        }
+    }
+}
+
+impl Steps {
+    /// Nanoseconds with the rows in `rows` parts and the units in `units`.
+    fn time(&self, rows: usize, units: usize) -> f64 {
+        let here = self.batch.div_ceil(rows) as f64;
+        let weights = (self.hidden * self.columns) as f64 / units as f64;
+        let scale = self.element as f64 / 4.0;
+        // A panel is read once for each tile of rows; the second time from L1 or L2.
+        let compute = 2.0 * here * weights * scale / FLOPS;
+        let read = weights * self.element as f64 / BYTES;
+        let meetings = if units > 1 {
+            MEETING * self.phases as f64
+        } else {
+            0.0
+        };
+        (compute.max(read) + meetings) * self.steps as f64
+    }
+}
+
+/// Units below which a part is not worth a thread: a panel of the widest level.
+const LEAST_UNITS: usize = 16;
