@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
+use ifog::train::StepReport;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::log;
@@ -23,12 +24,8 @@ pub(crate) struct Status {
     pub(crate) val: Nats,
     /// Characters a second in training.
     pub(crate) chars_per_s: f64,
-    /// Learning rate of the last step.
-    pub(crate) lr: f64,
-    /// Norm of its gradient before clipping.
-    pub(crate) grad_norm: f64,
-    /// Share of all steps whose gradient was clipped.
-    pub(crate) clip_rate: f64,
+    /// The last step, for learning rate, gradient norm and clip rate.
+    pub(crate) last: Option<StepReport>,
     /// Time left.
     pub(crate) left: Duration,
 }
@@ -123,19 +120,25 @@ impl fmt::Display for Status {
             train,
             val,
             chars_per_s,
-            lr,
-            grad_norm,
-            clip_rate,
+            last,
             left,
         } = self;
         // A narrow terminal cuts the end off: what matters most comes first.
         write!(
             f,
-            "{:3.0} %  {} left  train {train:.3}  val {val:.3}  {chars_per_s:.0} chars/s  step {step}  epoch {epoch:.2}  \
-             lr {lr:.2e}  norm {grad_norm:.2}  clipped {:.0} %",
+            "{:3.0} %  {} left  train {train:.3}  val {val:.3}  {chars_per_s:.0} chars/s  step {step}  epoch {epoch:.2}",
             100.0 * fraction,
-            Clock(*left),
-            100.0 * clip_rate
+            Clock(*left)
+        )?;
+        let Some(last) = last else {
+            return Ok(());
+        };
+        write!(
+            f,
+            "  lr {:.2e}  norm {:.2}  clipped {:.0} %",
+            last.lr,
+            last.grad_norm,
+            100.0 * last.clip_rate
         )
     }
 }

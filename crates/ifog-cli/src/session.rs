@@ -88,6 +88,12 @@ impl Session {
                 return Err(self.stop(code)?);
             }
         }
+        if self.run.stopped_early() {
+            let stale = self.run.progress().stale;
+            self.progress.note(format!(
+                "stopped early: no better validation in the last {stale}"
+            ));
+        }
         self.progress.finish(&self.status());
         Ok(())
     }
@@ -161,8 +167,6 @@ impl Session {
 
     fn status(&self) -> Status {
         let progress = self.run.progress();
-        let report = self.report;
-        let of_step = |value: fn(&StepReport) -> f64| report.as_ref().map_or(f64::NAN, value);
         Status {
             fraction: self.run.fraction(),
             step: progress.step,
@@ -170,9 +174,7 @@ impl Session {
             train: Nats(progress.train_loss()),
             val: Nats(progress.last_val),
             chars_per_s: progress.chars_per_s(),
-            lr: of_step(|report| report.lr),
-            grad_norm: of_step(|report| report.grad_norm),
-            clip_rate: of_step(|report| report.clip_rate),
+            last: self.report,
             left: self.run.left(),
         }
     }

@@ -247,9 +247,10 @@ pub fn evaluate(
     let Some(part) = corpus.part(part) else {
         return Err(ModelError::NoPart("test"));
     };
-    let mut windows = part.evaluation_windows(corpus.batch(), corpus.seq_len());
+    let steps = evaluation_steps(corpus);
+    let mut windows = part.evaluation_windows(corpus.batch(), steps);
     let vocabulary = weights.layout().config().outputs;
-    let mut reader = Reader::new(weights, corpus.seq_len(), windows.batch());
+    let mut reader = Reader::new(weights, steps, windows.batch());
     let mut window = Window::default();
     let (mut sum, mut chars) = (0.0, 0);
     while windows.read(corpus.tokens(), &mut window) {
@@ -263,6 +264,12 @@ pub fn evaluate(
         loss: sum / chars as f64,
         chars,
     })
+}
+
+/// Steps read at a time: those of a training window, but no more than what keeps the memory of reading small beside that of
+/// training in segments. The result does not depend on it but for the last bits of a sum.
+pub(crate) fn evaluation_steps(corpus: &Corpus) -> usize {
+    corpus.seq_len().min(256)
 }
 
 /// Writes text symbol by symbol.

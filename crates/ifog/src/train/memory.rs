@@ -4,6 +4,7 @@ use ifog_kernels::Tape;
 
 use crate::config::InputConfig;
 use crate::corpus::Corpus;
+use crate::language_model::evaluation_steps;
 use crate::parameters::Layout;
 use crate::train::{TrainConfig, TrainError};
 
@@ -56,7 +57,8 @@ impl Memory {
         let state = (1 + usize::from(network.cell.has_memory())) * network.layers;
         let state = state as u128 * batch as u128 * hidden;
         let segments = (steps as u128).div_ceil(room.max(1) as u128);
-        let reader = steps as u128 * batch as u128 * (network.outputs as u128 + 2 * hidden);
+        let read = evaluation_steps(corpus) as u128 * batch as u128;
+        let reader = read * (network.outputs as u128 + 2 * hidden);
         // The tensors in PyTorch's order and the file; or the file of the training state.
         let saving =
             (2 * parameters).max((1 + moments + u128::from(config.ema > 0.0)) * parameters);

@@ -276,7 +276,9 @@ impl Run {
                 })
     }
 
-    fn stopped_early(&self) -> bool {
+    /// Whether it ended, or will end now, because validation did not improve for as long as the settings allow.
+    #[must_use]
+    pub fn stopped_early(&self) -> bool {
         let patience = self.trainer.config().early_stop;
         patience > 0 && self.progress.stale >= patience
     }

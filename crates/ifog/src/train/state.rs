@@ -76,12 +76,14 @@ impl Trainer {
             ("corpus".to_owned(), self.text_digest.clone()),
         ]);
         let stored = self.stored();
+        let shapes: Vec<[usize; 1]> = stored.iter().map(|(_, values)| [values.len()]).collect();
         let tensors: Vec<Tensor<'_>> = stored
             .iter()
-            .map(|(name, values)| Tensor {
+            .zip(&shapes)
+            .map(|((name, values), shape)| Tensor {
                 name,
-                shape: std::slice::from_ref(&values.1),
-                values: values.0,
+                shape,
+                values,
             })
             .collect();
         let digest = digest(&metadata, tensors.iter().map(|t| t.values.iter().copied()));
@@ -124,7 +126,7 @@ impl Trainer {
         let mut tensors = file.tensors().iter();
         // Everything is read and checked before anything is changed.
         let mut values = Vec::new();
-        for (name, (old, _)) in self.stored() {
+        for (name, old) in self.stored() {
             match tensors.next() {
                 Some(tensor) if tensor.name() == name && tensor.shape() == [old.len()] => {
                     values.push(tensor.to_vec());
@@ -177,8 +179,8 @@ impl Trainer {
             .collect())
     }
 
-    /// The tensors, with their lengths, in the order of the file.
-    fn stored(&self) -> Vec<(String, (&[f32], usize))> {
+    /// The tensors in the order of the file.
+    fn stored(&self) -> Vec<(String, &[f32])> {
         let mut stored = vec![("parameters".to_owned(), &self.model.parameters[..])];
         let buffers = self.optimizer.buffers();
         stored.extend(
@@ -191,9 +193,6 @@ impl Trainer {
         let carried = self.learner.state.values();
         stored.extend(carried.map(|(name, values)| (format!("carried.{name}"), values)));
         stored
-            .into_iter()
-            .map(|(name, values)| (name, (values, values.len())))
-            .collect()
     }
 
     fn numbers(&self) -> Metadata {
