@@ -14,6 +14,8 @@ pub struct Dropout<E> {
     rng: Rng,
     /// Numbers drawn before this window.
     drawn: u64,
+    /// H of each layer that has masks.
+    widths: Vec<usize>,
     /// Whether all steps of a window share a mask (Gal & Ghahramani 2016).
     variational: bool,
     /// `[T·B, H]` a layer: 0 or 1/(1 − p). Empty at rate 0, which costs nothing.
@@ -36,17 +38,23 @@ pub(crate) struct Segment {
 impl<E: Element> Dropout<E> {
     /// Without dropout.
     pub fn off() -> Self {
-        Self::new(0.0, 0, 0, Rng::new(0, crate::rng::Stream::Dropout))
+        Self::new(0.0, [], 0, Rng::new(0, crate::rng::Stream::Dropout))
     }
 
-    /// Drops with probability `rate` behind each of `layers` layers; `len` is T·B·H.
+    /// Drops with probability `rate` behind layers of these widths; `rows` is T·B.
     ///
     /// # Panics
     /// The rate is outside [0, 1).
-    pub fn new(rate: f64, layers: usize, len: usize, rng: Rng) -> Self {
+    pub fn new(rate: f64, widths: impl IntoIterator<Item = usize>, rows: usize, rng: Rng) -> Self {
         assert!((0.0..1.0).contains(&rate), "dropout rate {rate}");
-        let layers = if rate > 0.0 { layers } else { 0 };
-        let zeros = || vec![vec![E::ZERO; len]; layers];
+        let widths: Vec<usize> = match rate > 0.0 {
+            true => widths.into_iter().collect(),
+            false => Vec::new(),
+        };
+        let zeros = || {
+            let of_layer = widths.iter().map(|width| vec![E::ZERO; rows * width]);
+            of_layer.collect()
+        };
         Self {
             rate,
             drawn: rng.state().drawn,
@@ -54,6 +62,7 @@ impl<E: Element> Dropout<E> {
             variational: false,
             masks: zeros(),
             outputs: zeros(),
+            widths,
         }
     }
 
@@ -89,7 +98,8 @@ impl<E: Element> Dropout<E> {
             true => (segment.batch, 0, segment.batch.min(outputs.rows())),
             false => (segment.rows, segment.before, outputs.rows()),
         };
-        let place = (layer * of_layer + before) * width;
+        let below: usize = self.widths[..layer].iter().sum();
+        let place = below * of_layer + before * width;
         let mut rng = Rng::restore(RngState {
             drawn: self.drawn.wrapping_add(place as u64),
             ..self.rng.state()
@@ -116,13 +126,13 @@ impl<E: Element> Dropout<E> {
     }
 
     /// The window is done: the next one gets other numbers.
-    pub(crate) fn advance(&mut self, window: &Segment, width: usize) {
+    pub(crate) fn advance(&mut self, window: &Segment) {
         let rows = if self.variational {
             window.batch
         } else {
             window.rows
         };
-        let numbers = (self.masks.len() * rows * width) as u64;
+        let numbers = (self.widths.iter().sum::<usize>() * rows) as u64;
         self.drawn = self.drawn.wrapping_add(numbers);
     }
 

@@ -10,7 +10,7 @@ use crate::rng::{Rng, Stream, ln};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
-    /// Uniform in ±1/√H, as PyTorch's recurrent layers.
+    /// Uniform in ±1/√H of their layer, as PyTorch's recurrent layers.
     #[default]
     Uniform,
     /// Uniform in ±0.08, as char-rnn and Sutskever, Vinyals & Le 2014.
@@ -25,30 +25,31 @@ pub enum Init {
 /// al. 2000; Jozefowicz et al. 2015).
 pub fn initial_parameters(layout: &Layout, init: Init, forget_bias: f32, seed: u64) -> Vec<f32> {
     let mut rng = Rng::new(seed, Stream::Init);
-    let hidden = layout.config().hidden;
-    let limit = match init {
+    let limit = |hidden: usize| match init {
         Init::CharRnn => 0.08,
         Init::Uniform | Init::Orthogonal => (1.0 / (hidden as f64).sqrt()) as f32,
     };
     let mut params = vec![0.0f32; layout.len()];
-    let mut uniform = |values: &mut [f32]| {
+    let mut uniform = |values: &mut [f32], hidden: usize| {
+        let limit = limit(hidden);
         values
             .iter_mut()
             .for_each(|value| *value = rng.uniform_f32(-limit, limit));
     };
-    uniform(&mut params[layout.embedding()]);
+    let (lowest, last) = (layout.shapes()[0].hidden(), layout.config().hidden);
+    uniform(&mut params[layout.embedding()], lowest);
     for (layer, shape) in layout.shapes().iter().enumerate() {
         let range = layout.layer(layer);
-        let weights = range.end - shape.bias_len();
-        uniform(&mut params[range.start..weights]);
+        let (weights, hidden) = (range.end - shape.bias_len(), shape.hidden());
+        uniform(&mut params[range.start..weights], hidden);
         if shape.cell() == Cell::Lstm {
             params[weights + hidden..weights + 2 * hidden].fill(forget_bias);
         }
     }
-    uniform(&mut params[layout.decoder_weight()]);
+    uniform(&mut params[layout.decoder_weight()], last);
     if init == Init::Orthogonal {
         for (layer, shape) in layout.shapes().iter().enumerate() {
-            let columns = shape.columns();
+            let (columns, hidden) = (shape.columns(), shape.hidden());
             let start = layout.layer(layer).start + shape.input() * columns;
             let u = &mut params[start..start + hidden * columns];
             for gate in 0..shape.cell().gates() {

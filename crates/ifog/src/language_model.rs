@@ -77,7 +77,19 @@ impl LanguageModel {
         vocabulary: Vocabulary,
         parameters: Vec<f32>,
     ) -> Result<Self, ModelError> {
-        let layout = Layout::new(config)?;
+        Self::with_layout(Layout::new(config)?, vocabulary, parameters)
+    }
+
+    /// The same for layers of different widths.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::new`].
+    pub fn with_layout(
+        layout: Layout,
+        vocabulary: Vocabulary,
+        parameters: Vec<f32>,
+    ) -> Result<Self, ModelError> {
+        let config = *layout.config();
         let inputs = match config.input {
             InputConfig::OneHot { vocabulary } | InputConfig::Embedding { vocabulary, .. } => {
                 vocabulary

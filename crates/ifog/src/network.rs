@@ -56,12 +56,12 @@ impl<'a, E> Inputs<'a, E> {
 impl<E: Element> State<E> {
     /// All zero.
     pub fn zeros(layout: &Layout, batch: usize) -> Self {
-        let config = layout.config();
-        let len = batch * config.hidden;
-        let memory = if config.cell.has_memory() { len } else { 0 };
+        let zeros = |width: usize| vec![E::ZERO; batch * width];
+        let memory = layout.config().cell.has_memory();
+        let of_c = |width| zeros(if memory { width } else { 0 });
         Self {
-            h: vec![vec![E::ZERO; len]; config.layers],
-            c: vec![vec![E::ZERO; memory]; config.layers],
+            h: layout.widths().map(zeros).collect(),
+            c: layout.widths().map(of_c).collect(),
         }
     }
 

@@ -122,7 +122,7 @@ impl Trainer {
             layers: config.layers,
             outputs: symbols,
         };
-        let layout = Layout::new(network)?;
+        let layout = Layout::with_widths(network, &config.layer_widths())?;
         let (steps, batch) = (corpus.seq_len(), corpus.batch());
         let room = match config.checkpoint_every {
             0 => steps,
@@ -139,17 +139,12 @@ impl Trainer {
         }
         let pool = Pool::new(config.threads)?;
         let rng = Rng::new(config.seed, Stream::Dropout);
-        let dropout = Dropout::new(
-            config.dropout,
-            network.layers,
-            room * batch * network.hidden,
-            rng,
-        )
-        .variational(config.variational);
+        let dropout = Dropout::new(config.dropout, layout.widths(), room * batch, rng);
+        let dropout = dropout.variational(config.variational);
         let weights = Packed::new(&layout, level, true)?;
         let learner =
             pool.install(|| Learner::new(&weights, room, batch, dropout, Threads::current()))?;
-        let mut model = LanguageModel::new(network, vocabulary, parameters)?;
+        let mut model = LanguageModel::with_layout(layout.clone(), vocabulary, parameters)?;
         model.record = config.record();
         Ok(Self {
             optimizer: Optimizer::new(config.optimizer(), layout.len())?,
@@ -419,7 +414,7 @@ impl Trainer {
         if let Some(name) = first(&self.model.parameters) {
             return format!("weight tensor {name}");
         }
-        let layers = 0..self.config.layers;
+        let layers = 0..self.model.config().layers;
         let mut outputs = layers.filter(|layer| !self.learner.output_is_finite(*layer));
         if let Some(layer) = outputs.next() {
             return format!("output of layer {layer}");
@@ -586,6 +581,21 @@ mod tests {
                 ..config()
             },
             "chrono",
+        );
+        let (wide, three) = (vec![1 << 21, 8], vec![4, 5, 6]);
+        refused(
+            TrainConfig {
+                widths: three,
+                ..config()
+            },
+            "layers = 2",
+        );
+        refused(
+            TrainConfig {
+                widths: wide,
+                ..config()
+            },
+            "a network with hidden",
         );
         refused(
             TrainConfig {

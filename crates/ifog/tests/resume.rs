@@ -58,6 +58,8 @@ fn configs() -> Vec<TrainConfig> {
         variational: true,
         ema: 0.9,
         chrono: 20,
+        layers: 3,
+        widths: vec![8, 5, 6],
         embedding: 6,
         tie: true,
         ..base.clone()

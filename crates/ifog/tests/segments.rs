@@ -16,14 +16,16 @@ const OUTPUTS: usize = 5;
 
 /// Gradient, carried state and loss of two windows, with room for `room` steps.
 fn learn(cell: Cell, input: InputConfig, dropout: (f64, bool), room: usize) -> (Vec<u32>, f64) {
-    let layout = Layout::new(NetworkConfig {
+    let network = NetworkConfig {
         cell,
         input,
         hidden: 9,
         layers: 2,
         outputs: OUTPUTS,
-    })
-    .unwrap();
+    };
+    // Of different widths, the last one the smaller and the larger.
+    let widths = if dropout.1 { [9, 6] } else { [6, 9] };
+    let layout = Layout::with_widths(network, &widths).unwrap();
     let mut rng = Rng::new(5, Stream::Check);
     let mut normals = |n: usize| (0..n).map(|_| rng.normal() as f32).collect::<Vec<f32>>();
     let (parameters, vectors) = (
@@ -36,8 +38,8 @@ fn learn(cell: Cell, input: InputConfig, dropout: (f64, bool), room: usize) -> (
         .collect();
     let mut packed = Packed::new(&layout, Level::detect().unwrap(), true).unwrap();
     packed.load(&parameters, Threads::SINGLE);
-    let len = room * BATCH * 9;
-    let masks = Dropout::new(dropout.0, 2, len, Rng::new(1, Stream::Dropout));
+    let rng = Rng::new(1, Stream::Dropout);
+    let masks = Dropout::new(dropout.0, widths, room * BATCH, rng);
     let masks = masks.variational(dropout.1);
     let mut learner = Learner::new(&packed, room, BATCH, masks, Threads::SINGLE).unwrap();
     let mut loss = 0.0;

@@ -119,9 +119,9 @@ struct Model {
     /// Recurrent cell of every layer [default: lstm].
     #[arg(long, value_parser = cell_parser())]
     cell: Option<Cell>,
-    /// Width of every layer [default: 128].
-    #[arg(long, value_parser = at_least_one, value_name = "N")]
-    hidden: Option<usize>,
+    /// Width of every layer [default: 128]; or one for each, the lowest first: 256,128.
+    #[arg(long, value_parser = at_least_one, value_delimiter = ',', value_name = "N")]
+    hidden: Option<Vec<usize>>,
     /// Stacked layers [default: 2].
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     layers: Option<usize>,
@@ -263,7 +263,11 @@ impl Settings {
             threads,
         } = self;
         set(&mut config.cell, model.cell);
-        set(&mut config.hidden, model.hidden);
+        match model.hidden.as_deref() {
+            None => {}
+            Some([width]) => (config.hidden, config.widths) = (*width, Vec::new()),
+            Some(widths) => (config.widths, config.layers) = (widths.to_vec(), widths.len()),
+        }
         set(&mut config.layers, model.layers);
         set(&mut config.embedding, model.embedding);
         set(&mut config.init, model.init);
@@ -361,7 +365,7 @@ mod tests {
             let Some((_, told_default)) = help.split_once("[default: ") else {
                 continue;
             };
-            let told_default = told_default.trim_end_matches(']');
+            let (told_default, _) = told_default.split_once(']').unwrap();
             let Some(default) = defaults.get(name) else {
                 assert!(["save_every", "keep"].contains(&name), "{name}");
                 continue;

@@ -85,7 +85,7 @@ impl<E: Element> Learner<E> {
             tapes,
             dropout,
             outputs: vec![E::ZERO; rows * config.outputs],
-            dout: [(); 2].map(|()| vec![E::ZERO; rows * config.hidden]),
+            dout: [(); 2].map(|()| vec![E::ZERO; rows * layout.widest()]),
             dstate: State::zeros(&layout, batch),
             dtable: vec![E::ZERO; dtable],
             gradient: vec![E::ZERO; layout.len()],
@@ -132,7 +132,7 @@ impl<E: Element> Learner<E> {
         mut loss: impl FnMut(Range<usize>, &mut [E]) -> f64,
     ) -> f64 {
         let config = *self.layout.config();
-        let batch = self.state.h[0].len() / config.hidden;
+        let batch = self.state.h[0].len() / self.layout.shapes()[0].hidden();
         let window = Segment {
             before: 0,
             rows: steps * batch,
@@ -174,7 +174,7 @@ impl<E: Element> Learner<E> {
         if let Some(end) = end {
             self.state = end;
         }
-        self.dropout.advance(&window, config.hidden);
+        self.dropout.advance(&window);
         losses.into_iter().rev().sum()
     }
 
@@ -278,12 +278,15 @@ impl<E: Element> Learner<E> {
             threads,
         );
         let [dout, dx] = &mut self.dout;
-        let (mut dout, mut dx) = (&mut dout[..rows * h], &mut dx[..rows * h]);
+        let (mut dout, mut dx) = (&mut dout[..], &mut dx[..]);
         if let Some(back) = &weights.decoder_back {
-            back.multiply(doutputs, None, matrix_mut(dout, rows, h), threads);
+            let to = matrix_mut(&mut dout[..rows * h], rows, h);
+            back.multiply(doutputs, None, to, threads);
         }
         for (layer, cell) in weights.cells.iter().enumerate().rev() {
-            self.dropout.backward(layer, dout);
+            let (h, i) = (cell.shape().hidden(), cell.shape().input());
+            let of_layer = &mut dout[..rows * h];
+            self.dropout.backward(layer, of_layer);
             let (below, rest) = self.tapes.split_at_mut(layer);
             let input = match below.last() {
                 Some(below) => Input::Dense(self.dropout.output(layer - 1, below)),
@@ -297,12 +300,12 @@ impl<E: Element> Learner<E> {
             let backprop = Backprop {
                 input,
                 tape: &mut rest[0],
-                dout: matrix(dout, rows, h),
+                dout: matrix(of_layer, rows, h),
                 dh: &mut self.dstate.h[layer],
                 dc: &mut self.dstate.c[layer],
                 grads,
                 dx: if layer > 0 {
-                    Some(matrix_mut(dx, rows, h))
+                    Some(matrix_mut(&mut dx[..rows * i], rows, i))
                 } else {
                     None
                 },

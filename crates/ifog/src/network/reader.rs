@@ -34,7 +34,7 @@ impl<E: Element> Reader<E> {
             steps,
             batch,
             state: State::zeros(&weights.layout, batch),
-            out: [(); 2].map(|()| vec![E::ZERO; rows * config.hidden]),
+            out: [(); 2].map(|()| vec![E::ZERO; rows * weights.layout.widest()]),
             outputs: vec![E::ZERO; rows * config.outputs],
             scratch: vec![E::ZERO; scratch.max().unwrap_or(0)],
         }
@@ -59,9 +59,7 @@ impl<E: Element> Reader<E> {
         let config = *self.layout.config();
         let (batch, rows) = (self.batch, steps * self.batch);
         let first = weights.first_input(inputs, rows);
-        let len = rows * config.hidden;
         let [even, odd] = &mut self.out;
-        let (even, odd) = (&mut even[..len], &mut odd[..len]);
         let state = self.state.h.iter_mut().zip(&mut self.state.c);
         for (layer, (cell, (h, c))) in weights.cells.iter().zip(state).enumerate() {
             let (to, from) = if layer % 2 == 0 {
@@ -69,12 +67,15 @@ impl<E: Element> Reader<E> {
             } else {
                 (&mut *odd, &*even)
             };
+            let shape = cell.shape();
             let input = if layer == 0 {
                 first
             } else {
-                Input::Dense(matrix(from, rows, config.hidden))
+                let width = shape.input();
+                Input::Dense(matrix(&from[..rows * width], rows, width))
             };
-            let (out, scratch) = (matrix_mut(to, rows, config.hidden), &mut self.scratch[..]);
+            let to = &mut to[..rows * shape.hidden()];
+            let (out, scratch) = (matrix_mut(to, rows, shape.hidden()), &mut self.scratch[..]);
             cell.infer(
                 Infer {
                     steps,
@@ -91,7 +92,7 @@ impl<E: Element> Reader<E> {
         let top = if config.layers % 2 == 1 { even } else { odd };
         let outputs = &mut self.outputs[..rows * config.outputs];
         let to = matrix_mut(outputs, rows, config.outputs);
-        let top = matrix(top, rows, config.hidden);
+        let top = matrix(&top[..rows * config.hidden], rows, config.hidden);
         weights
             .decoder
             .multiply(top, Some(&weights.decoder_bias), to, threads);

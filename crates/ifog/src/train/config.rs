@@ -4,6 +4,7 @@ use ifog_kernels::Cell;
 use serde::{Deserialize, Serialize};
 
 use crate::clip::ClipRule;
+use crate::config::NetworkConfig;
 use crate::corpus::Split;
 use crate::init::Init;
 use crate::language_model::TrainingRecord;
@@ -23,6 +24,8 @@ pub struct TrainConfig {
     pub hidden: usize,
     /// Stacked layers.
     pub layers: usize,
+    /// H of each of the `layers`, the lowest first, where they differ; empty: `hidden` for all.
+    pub widths: Vec<usize>,
     /// Width of a learned embedding; 0: one-hot.
     pub embedding: usize,
     /// Initial weights.
@@ -131,6 +134,7 @@ impl Default for TrainConfig {
             cell: Cell::Lstm,
             hidden: 128,
             layers: 2,
+            widths: Vec::new(),
             embedding: 0,
             init: Init::Uniform,
             forget_bias: 1.0,
@@ -211,6 +215,12 @@ impl TrainConfig {
                 self.lr_min >= 0.0 && self.lr_min <= self.lr,
                 "give a rate from 0 to lr",
             ),
+            (
+                "layers",
+                self.layers as f64,
+                self.widths.is_empty() || self.widths.len() == self.layers,
+                "give as many layers as there are widths",
+            ),
             ("dropout", self.dropout, share(self.dropout), part),
             (
                 "dropout_input",
@@ -234,8 +244,8 @@ impl TrainConfig {
             (
                 "embedding",
                 self.embedding as f64,
-                !self.tie || self.embedding == self.hidden,
-                "tied weights need an embedding as wide as the hidden state",
+                !self.tie || Some(&self.embedding) == self.layer_widths().last(),
+                "tied weights need an embedding as wide as the last layer",
             ),
             (
                 "forget_bias",
@@ -262,6 +272,15 @@ impl TrainConfig {
         match checks.into_iter().find(|(_, _, ok, _)| !ok) {
             Some((what, value, _, range)) => Err(TrainError::Setting { what, value, range }),
             None => Ok(()),
+        }
+    }
+
+    /// H of each layer, the lowest first.
+    #[must_use]
+    pub fn layer_widths(&self) -> Vec<usize> {
+        match self.widths.is_empty() {
+            true => vec![self.hidden; self.layers.min(NetworkConfig::MAX_LAYERS + 1)],
+            false => self.widths.clone(),
         }
     }
 

@@ -47,18 +47,14 @@ impl Memory {
             floats.map_or(u128::MAX >> 32, |floats| floats as u128)
         });
         let rows = room as u128 * batch as u128;
-        let hidden = network.hidden as u128;
-        let masks = if config.dropout > 0.0 {
-            2 * network.layers
-        } else {
-            0
-        };
-        let activations = rows * (network.outputs as u128 + (2 + masks as u128) * hidden);
-        let state = (1 + usize::from(network.cell.has_memory())) * network.layers;
-        let state = state as u128 * batch as u128 * hidden;
+        let widest = layout.widest() as u128;
+        let units = layout.widths().sum::<usize>() as u128;
+        let masks = if config.dropout > 0.0 { 2 * units } else { 0 };
+        let activations = rows * (network.outputs as u128 + 2 * widest + masks);
+        let state = (1 + u128::from(network.cell.has_memory())) * batch as u128 * units;
         let segments = (steps as u128).div_ceil(room.max(1) as u128);
         let read = evaluation_steps(corpus) as u128 * batch as u128;
-        let reader = read * (network.outputs as u128 + 2 * hidden);
+        let reader = read * (network.outputs as u128 + 2 * widest);
         // The tensors in PyTorch's order and the file; or the file of the training state.
         let saving =
             (2 * parameters).max((1 + moments + u128::from(config.ema > 0.0)) * parameters);
