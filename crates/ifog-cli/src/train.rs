@@ -174,6 +174,8 @@ fn build(
         if steps < FEWEST_DEFAULT_STEPS {
             config.epochs = None;
             config.steps = Some(FEWEST_DEFAULT_STEPS);
+            // Both at once would take twice the memory.
+            drop(trainer);
             trainer = Trainer::new(config.clone(), &corpus.text).map_err(refusal)?;
         }
         progress.note(format!(
