@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Lets each write, fsync and rename of a training fail in turn, with EIO and with ENOSPC.
+"""Lets each write, fsync and rename of a training fail in turn, with EIO and with ENOSPC, or be the last thing it does.
 
     cargo build --release
     python3 tests/scripts/inject.py target/release/ifog            (needs strace)
 
-A run is stopped halfway; from a copy of its directory it is resumed under strace, which makes the n-th call fail. It must
-end with exit code 1 and one sentence, and the directory must still resume to the very bytes of a run left alone.
+A run is stopped halfway; from a copy of its directory it is resumed under strace, which makes the n-th call fail, or kills
+it there. A failure must end it with exit code 1 and one sentence; and either way the directory must still resume to the
+very bytes of a run left alone.
 Only writes to files count: standard output and error may be closed or full without any harm to the run.
 """
 
@@ -20,6 +21,8 @@ import tempfile
 SETTINGS = ["--hidden", "8", "--batch", "4", "--seq-len", "16", "--threads", "1", "--save-every", "4steps", "--keep", "100"]
 TEXT = "the fog comes in on little feet, it sits and looks and then moves on.\n" * 30
 CALLS = ["write", "fsync", "rename"]
+KILL = "signal=KILL"
+FAULTS = ["error=EIO", "error=ENOSPC", KILL]
 
 
 def train(ifog, arguments, strace=()):
@@ -66,23 +69,26 @@ def main():
         shutil.copytree(half, run)
         places = calls(ifog, run, folder / "log")
         for call in CALLS:
-            for error in ["EIO", "ENOSPC"]:
+            for fault in FAULTS:
                 for number in places[call]:
                     shutil.rmtree(run)
                     shutil.copytree(half, run)
-                    inject = f"inject={call}:error={error}:when={number}"
+                    inject = f"inject={call}:{fault}:when={number}"
                     failed = train(ifog, ["--resume", str(run)],
                                    ["strace", "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null"])
                     sentence = failed.stderr.strip().splitlines()
+                    killed = fault == KILL
+                    # strace ends as its child does.
+                    expected = failed.returncode in (-9, 137) if killed else failed.returncode == 1 and len(sentence) == 1
                     states = len(list(run.glob("training-*.safetensors")))
                     again = train(ifog, ["--resume", str(run)])
                     same = again.returncode == 0 and (run / "model.safetensors").read_bytes() == reference
                     injected += 1
-                    if failed.returncode != 1 or len(sentence) != 1 or states == 0 or not same:
+                    if not expected or states == 0 or not same:
                         bad += 1
                         print(f"{inject}: exit {failed.returncode}, {sentence}, {states} states, resumed: {again.returncode}, same: {same}")
         counts = ", ".join(f"{len(places[call])} {call}" for call in CALLS)
-        print(f"{injected} injected errors ({counts}, EIO and ENOSPC each): {bad} bad")
+        print(f"{injected} injected faults ({counts}; EIO, ENOSPC and SIGKILL at each): {bad} bad")
     sys.exit(bad > 0)
 
 

@@ -77,7 +77,7 @@ def stops(trainings, reference, seconds, count, rng):
         if not ok:
             bad += 1
             print(f"stop {number} {sign.name}: exit {code}, then {finished}, {lost} steps lost: {stderr}")
-    print(f"{count} stops, {interrupted} of them with the run's own save or by SIGKILL: {bad} bad")
+    print(f"{count} stops, {interrupted} of them before the end of the run: {bad} bad")
     return bad
 
 
