@@ -25,6 +25,7 @@ use crate::row_dropout::RowDropout;
 use crate::safetensors::data_digest;
 use crate::vocabulary::Vocabulary;
 
+use divergence::has_non_finite;
 use tying::{fold_tied, tie};
 
 pub use checkpoints::Checkpoints;
@@ -36,6 +37,7 @@ pub use run::{Event, Interval, Run, Saving, Validation};
 
 mod checkpoints;
 mod config;
+mod divergence;
 mod error;
 mod memory;
 mod pace;
@@ -401,37 +403,6 @@ impl Trainer {
     pub fn threads(&self) -> usize {
         self.pool.threads()
     }
-
-    /// What is not finite: in the order of the computation, a weight, the output of a layer, the loss, the gradient of a
-    /// tensor.
-    fn non_finite(&self, loss: f64) -> String {
-        let tensors = self.model.layout.tensors();
-        let first = |values: &[f32]| {
-            let mut tensors = tensors.iter();
-            let tensor = tensors.find(|(_, range)| has_non_finite(&values[range.clone()]));
-            tensor.map(|(name, _)| name.clone())
-        };
-        if let Some(name) = first(&self.model.parameters) {
-            return format!("weight tensor {name}");
-        }
-        let layers = 0..self.model.config().layers;
-        let mut outputs = layers.filter(|layer| !self.learner.output_is_finite(*layer));
-        if let Some(layer) = outputs.next() {
-            return format!("output of layer {layer}");
-        }
-        if !loss.is_finite() {
-            return "loss".to_owned();
-        }
-        let gradient = first(&self.learner.gradient);
-        gradient.map_or("norm of the gradient".to_owned(), |name| {
-            format!("gradient of {name}")
-        })
-    }
-}
-
-/// Without a way out of the loop, so that it becomes vector code.
-fn has_non_finite(values: &[f32]) -> bool {
-    values.iter().fold(false, |bad, x| bad | !x.is_finite())
 }
 
 #[cfg(test)]

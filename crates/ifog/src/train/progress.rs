@@ -93,16 +93,16 @@ impl Progress {
         let time = |name: &str| numbers.number(name).map(Duration::from_nanos);
         let recent = kept.get("recent").map_or("", String::as_str);
         Ok(Self {
-            step: numbers.number("step")?,
+            step: numbers.count("step")?,
             epoch: numbers.number("epoch")?,
             initial_val: numbers.number("initial_val")?,
             last_val: numbers.number("last_val")?,
             best_val: numbers.number("best_val")?,
             digest: numbers.number("digest")?,
             validated: step("validated")?,
-            stale: numbers.number("stale")?,
+            stale: numbers.count("stale")?,
             saved: step("saved")?,
-            characters: numbers.number("characters")?,
+            characters: numbers.count("characters")?,
             stepping: time("stepping")?,
             elapsed: time("elapsed")?,
             recent: recent

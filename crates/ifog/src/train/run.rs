@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::train::checkpoints::Checkpoints;
 use crate::train::pace::{Moment, Pace};
 use crate::train::progress::Progress;
+use crate::train::state::StateError;
 use crate::train::{StepReport, TrainError, Trainer};
 
 /// A trainer that goes on by itself. Each item is one thing that happened.
@@ -200,7 +201,12 @@ impl Run {
         })?;
         let kept = self.trainer.restore_state(&bytes);
         let kept = kept.map_err(|error| error.at(path))?;
-        self.progress = Progress::read(&kept).map_err(|error| error.at(path))?;
+        let progress = Progress::read(&kept).map_err(|error| error.at(path))?;
+        if progress.step != self.trainer.steps() {
+            let reason = "the run and its trainer are at different steps".to_owned();
+            return Err(StateError::Damaged(reason).at(path));
+        }
+        self.progress = progress;
         Ok(())
     }
 

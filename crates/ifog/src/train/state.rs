@@ -240,22 +240,22 @@ impl Numbers {
         let numbers = Reader(metadata);
         Ok(Self {
             position: Position {
-                epoch: numbers.number("epoch")?,
-                window: numbers.number("window")?,
+                epoch: numbers.count("epoch")?,
+                window: numbers.count("window")?,
             },
             clip: ClipStats {
-                steps: numbers.number("clip_steps")?,
-                clipped: numbers.number("clip_clipped")?,
+                steps: numbers.count("clip_steps")?,
+                clipped: numbers.count("clip_clipped")?,
                 last_norm: numbers.number("clip_last_norm")?,
             },
             plateau: Plateau {
                 best: numbers.number("plateau_best")?,
-                stale: numbers.number("plateau_stale")?,
-                reductions: numbers.number("plateau_reductions")?,
+                stale: numbers.count("plateau_stale")?,
+                reductions: numbers.count("plateau_reductions")?,
             },
             drawn: numbers.number("dropout_drawn")?,
             rows_drawn: numbers.number("rows_drawn")?,
-            steps: numbers.number("step")?,
+            steps: numbers.count("step")?,
         })
     }
 }
@@ -267,6 +267,17 @@ impl Reader<'_> {
     pub(super) fn number<T: FromStr>(&self, name: &str) -> Result<T, StateError> {
         let value = self.0.get(name).and_then(|value| value.parse().ok());
         value.ok_or_else(|| StateError::Damaged(format!("its metadata has no usable {name}")))
+    }
+
+    /// A count of what a run has done: below what would ever overflow.
+    pub(super) fn count(&self, name: &str) -> Result<u64, StateError> {
+        match self.number(name)? {
+            count @ 0..=MOST => Ok(count),
+            count => {
+                let reason = format!("its metadata has {name} = {count}, which no run reaches");
+                Err(StateError::Damaged(reason))
+            }
+        }
     }
 }
 
@@ -293,3 +304,87 @@ const FORMAT: &str = "ifog-training";
 const VERSION: &str = "1";
 /// Bytes hashed at a time, a multiple of four.
 const DIGEST_BLOCK: usize = 4096;
+/// Steps, epochs, characters: no run has more.
+const MOST: u64 = 1 << 53;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+    use crate::train::TrainConfig;
+
+    /// A file that somebody made, with a checksum that is right.
+    #[test]
+    fn numbers_that_no_run_has_are_refused() {
+        let config = TrainConfig {
+            hidden: 2,
+            layers: 1,
+            threads: 1,
+            ..TrainConfig::default()
+        };
+        let mut trainer = Trainer::new(config, b"hello").unwrap();
+        let state = trainer.state(&Metadata::new()).unwrap();
+        let file = SafeTensors::read(&state).unwrap();
+        let values: Vec<Vec<f32>> = file.tensors().iter().map(|t| t.to_vec()).collect();
+        let crafted = |name: &str, value: Option<&str>, tensors: &[Vec<f32>]| {
+            let mut metadata = file.metadata().clone();
+            metadata.remove("digest");
+            match value {
+                Some(value) => metadata.insert(name.to_owned(), value.to_owned()),
+                None => metadata.remove(name),
+            };
+            let views = file.tensors().iter().zip(tensors);
+            let shapes: Vec<[usize; 1]> = tensors.iter().map(|t| [t.len()]).collect();
+            let tensors: Vec<Tensor<'_>> = views
+                .zip(&shapes)
+                .map(|((view, values), shape)| Tensor {
+                    name: view.name(),
+                    shape,
+                    values,
+                })
+                .collect();
+            let values = tensors.iter().map(|t| t.values.iter().copied());
+            metadata.insert("digest".to_owned(), digest(&metadata, values));
+            write(&metadata, &tensors).unwrap()
+        };
+        assert_eq!(crafted("none", None, &values), state);
+        let names = [
+            "step",
+            "epoch",
+            "window",
+            "dropout_drawn",
+            "rows_drawn",
+            "clip_steps",
+            "clip_clipped",
+            "plateau_stale",
+            "plateau_reductions",
+            "plateau_best",
+        ];
+        for name in names {
+            let most = u64::MAX.to_string();
+            // Any place of a random sequence, and any loss, is one.
+            let free = name.ends_with("drawn") || name == "plateau_best";
+            let bad = [None, Some(""), Some("x"), Some(&*most)];
+            for value in &bad[..if free { 3 } else { 4 }] {
+                let error = trainer
+                    .restore(&crafted(name, *value, &values))
+                    .unwrap_err();
+                assert!(!error.to_string().is_empty(), "{name} {value:?}");
+            }
+        }
+        for tensor in 0..values.len() {
+            let mut longer = values.clone();
+            longer[tensor].push(0.0);
+            assert!(trainer.restore(&crafted("none", None, &longer)).is_err());
+        }
+        trainer
+            .restore(&crafted(
+                "dropout_drawn",
+                Some(&u64::MAX.to_string()),
+                &values,
+            ))
+            .unwrap();
+        trainer.step().unwrap();
+    }
+}
