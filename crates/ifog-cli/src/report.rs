@@ -56,7 +56,7 @@ pub(crate) fn write(directory: &Path, facts: &[Vec<String>], log_x: bool) -> Res
             h2 { "Settings" }
             pre { (read(CONFIG)?) }
         },
-        style: "",
+        style: "h3{font-size:1rem;margin:1rem 0 .25rem}pre{white-space:pre-wrap}",
         script: "",
     };
     Ok(write_atomically(
@@ -106,7 +106,7 @@ impl History {
             series: vec![
                 Series::line("training", 0, self.train.clone()),
                 Series::line("validation", 1, self.validation.clone()),
-                Series::line("best", 1, vec![best]).drawn_as(Mark::Dots),
+                Series::line("best", 2, vec![best]).drawn_as(Mark::Dots),
             ],
             caption: format!(
                 "Mean cross-entropy in nats a character; the best validation is {:.4} nats at step {}. Training losses are \
