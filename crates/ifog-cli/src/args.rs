@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ifog::Cell;
 
 use crate::bench::Bench;
+pub(crate) use train::{Train, interval};
+
+mod train;
 
 /// Recurrent networks on the CPU: train character-level language models, sample from them, evaluate them.
 #[derive(Debug, Parser)]
@@ -23,150 +26,13 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Train(Train),
+    Train(Box<Train>),
     Sample(Sample),
     Eval(Eval),
     Gradcheck(Gradcheck),
     Bench(Bench),
     Info(Info),
-}
-
-/// Train a character-level language model.
-///
-/// Progress goes to standard error; the summary, or with --json one object, to standard output. The run
-/// directory gets model.safetensors (the best validation so far), metrics.jsonl (a line a step) and
-/// config.toml.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  ifog train\n  ifog train book.txt --epochs 20 --out runs/book\n  \
-    ifog train book.txt --cell gru --hidden 256 --dropout 0.2 --max-seconds 600 --json"
-)]
-pub(crate) struct Train {
-    /// Text to learn, any file; without one, the Rust sources of ifog itself, for about 30 seconds.
-    pub(crate) corpus: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub(crate) model: Model,
-    #[command(flatten)]
-    pub(crate) limit: Limit,
-    #[command(flatten)]
-    pub(crate) descent: Descent,
-    #[command(flatten)]
-    pub(crate) data: Data,
-
-    /// Where every random choice comes from.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub(crate) seed: u64,
-    /// Threads; without it, all of the machine. The result does not depend on it.
-    #[arg(long, value_parser = at_least_one, value_name = "N")]
-    pub(crate) threads: Option<usize>,
-
-    /// Run directory; without it, a new one below runs/ named after the corpus.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: Option<PathBuf>,
-    /// Replace the model that --out holds already.
-    #[arg(long, requires = "out")]
-    pub(crate) overwrite: bool,
-    /// Print one JSON object to standard output instead of the summary.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Print no progress.
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
-    /// Print no samples.
-    #[arg(long)]
-    pub(crate) no_samples: bool,
-    /// Seconds between the samples of a model that is learning.
-    #[arg(long, default_value_t = 8.0, value_parser = positive, value_name = "SECONDS")]
-    pub(crate) sample_every: f64,
-}
-
-/// The model to build.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Model")]
-pub(crate) struct Model {
-    /// Recurrent cell of every layer.
-    #[arg(long, default_value = "lstm", value_parser = cell_parser())]
-    pub(crate) cell: Cell,
-    /// Width of every layer.
-    #[arg(long, default_value_t = 128, value_parser = at_least_one, value_name = "N")]
-    pub(crate) hidden: usize,
-    /// Stacked layers.
-    #[arg(long, default_value_t = 2, value_parser = at_least_one, value_name = "N")]
-    pub(crate) layers: usize,
-    /// Width of a learned table of the symbols; 0 feeds them one-hot.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub(crate) embedding: usize,
-    /// Initial weights: uniform in ±1/√hidden, uniform in ±0.08, or orthogonal recurrent ones.
-    #[arg(long, default_value = "uniform")]
-    pub(crate) init: InitName,
-    /// Initial bias of an LSTM's forget gate.
-    #[arg(long, default_value_t = 1.0, value_parser = finite, value_name = "X", allow_negative_numbers = true)]
-    pub(crate) forget_bias: f32,
-    /// What a symbol is; auto takes characters if the text is UTF-8.
-    #[arg(long, default_value = "auto")]
-    pub(crate) vocab: VocabName,
-}
-
-/// How long to train. At most one.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Length (without one of these: 10 epochs, but at least 500 steps)")]
-#[group(multiple = false)]
-pub(crate) struct Limit {
-    /// Passes over the training part; may be a fraction.
-    #[arg(long, value_parser = positive, value_name = "N")]
-    pub(crate) epochs: Option<f64>,
-    /// Steps, each of one batch of windows.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
-    pub(crate) steps: Option<u64>,
-    /// Seconds of wall time, validation included.
-    #[arg(long, value_parser = positive, value_name = "S")]
-    pub(crate) max_seconds: Option<f64>,
-}
-
-/// The descent.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Optimisation")]
-pub(crate) struct Descent {
-    /// Method.
-    #[arg(long, default_value = "adam")]
-    pub(crate) optimizer: OptimizerName,
-    /// Learning rate.
-    #[arg(long, default_value_t = 2e-3, value_parser = positive, value_name = "X")]
-    pub(crate) lr: f64,
-    /// Largest Euclidean norm of the whole gradient; 0 is no limit.
-    #[arg(long, default_value_t = 5.0, value_parser = not_negative, value_name = "X")]
-    pub(crate) clip_norm: f64,
-    /// Clip each component of the gradient to this absolute value, instead of the norm.
-    #[arg(long, value_parser = positive, conflicts_with = "clip_norm", value_name = "X")]
-    pub(crate) clip_value: Option<f64>,
-    /// Decoupled weight decay of Adam (AdamW).
-    #[arg(long, default_value_t = 0.0, value_parser = not_negative, value_name = "X")]
-    pub(crate) weight_decay: f64,
-    /// Share of each layer's outputs set to zero in training.
-    #[arg(long, default_value_t = 0.0, value_parser = share, value_name = "X")]
-    pub(crate) dropout: f64,
-}
-
-/// How the text is read.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Data")]
-pub(crate) struct Data {
-    /// Parallel streams.
-    #[arg(long, default_value_t = 50, value_parser = at_least_one, value_name = "N")]
-    pub(crate) batch: usize,
-    /// Time steps of a window, which is how far gradients flow back; the state is carried on.
-    #[arg(long, default_value_t = 50, value_parser = at_least_one, value_name = "N")]
-    pub(crate) seq_len: usize,
-    /// Where the parts lie: one after the other (nanoGPT), or in each of the streams (char-rnn).
-    #[arg(long, default_value = "contiguous")]
-    pub(crate) split: SplitName,
-    /// Share of the text for validation.
-    #[arg(long, default_value_t = 0.1, value_parser = share, value_name = "X")]
-    pub(crate) val: f64,
-    /// Share of the text for testing.
-    #[arg(long, default_value_t = 0.0, value_parser = share, value_name = "X")]
-    pub(crate) test: f64,
+    Flow(crate::flow::Flow),
 }
 
 /// Write text with a model, to standard output.
@@ -260,34 +126,6 @@ pub(crate) struct Info {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum InitName {
-    Uniform,
-    CharRnn,
-    Orthogonal,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum VocabName {
-    Auto,
-    Bytes,
-    Characters,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum OptimizerName {
-    Adam,
-    Rmsprop,
-    Adagrad,
-    Sgd,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum SplitName {
-    Contiguous,
-    Streams,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum SplitPart {
     Val,
     Test,
@@ -313,6 +151,10 @@ fn finite(text: &str) -> Result<f32, String> {
         Ok(x) if x.is_finite() => Ok(x),
         _ => Err("give a finite number".into()),
     }
+}
+
+pub(crate) fn finite_f64(text: &str) -> Result<f64, String> {
+    number(text, "give a finite number", |_| true)
 }
 
 fn positive(text: &str) -> Result<f64, String> {

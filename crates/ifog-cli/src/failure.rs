@@ -14,6 +14,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// Training left the finite numbers: exit code 3.
     Diverged(String),
+    /// Ended by a signal, with everything saved: its exit code, and the sentence to print.
+    Interrupted(u8, String),
     /// Exit code 1 after a report that has said all: nothing more is printed.
     Reported,
     /// Whoever read standard output has read enough: no failure at all.
@@ -44,7 +46,10 @@ impl Failure {
     /// The sentence to print, if any.
     pub(crate) fn message(&self) -> Option<&str> {
         match self {
-            Self::Work(message) | Self::Usage(message) | Self::Diverged(message) => Some(message),
+            Self::Work(message)
+            | Self::Usage(message)
+            | Self::Diverged(message)
+            | Self::Interrupted(_, message) => Some(message),
             Self::Reported | Self::OutputClosed => None,
         }
     }
@@ -56,6 +61,7 @@ impl Failure {
             Self::Work(_) | Self::Reported => ExitCode::from(1),
             Self::Usage(_) => ExitCode::from(2),
             Self::Diverged(_) => ExitCode::from(3),
+            Self::Interrupted(code, _) => ExitCode::from(*code),
         }
     }
 }

@@ -15,7 +15,10 @@ use crate::output::{print_json, print_line};
 struct Report<'a> {
     cell: &'a str,
     layers: usize,
+    /// Of the last layer.
     hidden: usize,
+    /// Of each layer, the lowest first.
+    widths: Vec<usize>,
     input: &'a str,
     input_width: usize,
     vocabulary: VocabularyReport,
@@ -60,6 +63,7 @@ pub(crate) fn run(args: &Info) -> Result<(), Failure> {
         cell: config.cell.name(),
         layers: config.layers,
         hidden: config.hidden,
+        widths: model.layout().widths().collect(),
         input: config.input.name(),
         input_width: config.input.width(),
         vocabulary: VocabularyReport {
@@ -85,9 +89,15 @@ pub(crate) fn run(args: &Info) -> Result<(), Failure> {
     if args.json {
         return print_json(&report);
     }
+    let mut widths: Vec<String> = report.widths.iter().map(ToString::to_string).collect();
+    if report.widths.iter().all(|width| *width == report.hidden) {
+        widths.truncate(1);
+    }
     print_line(format!(
         "cell        {}, {} layer(s) of {}",
-        report.cell, report.layers, report.hidden
+        report.cell,
+        report.layers,
+        widths.join(", ")
     ))?;
     print_line(format!(
         "input       {} of {}",

@@ -3,18 +3,27 @@
 
 mod args;
 mod bench;
+mod chart;
+mod dry_run;
 mod embedded;
 mod eval;
 mod failure;
+mod flow;
 mod gradcheck;
 mod info;
+mod interrupt;
 mod level;
+mod memory;
 mod output;
+mod page;
+mod picture_file;
 mod progress;
+mod report;
+mod run_config;
 mod run_directory;
 mod sample;
-mod schedule;
 mod session;
+mod summary;
 mod train;
 
 use std::process::ExitCode;
@@ -39,6 +48,7 @@ fn main() -> ExitCode {
         Command::Gradcheck(args) => gradcheck::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Info(args) => info::run(args),
+        Command::Flow(args) => flow::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

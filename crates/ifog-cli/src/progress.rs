@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
+use ifog::train::StepReport;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::log;
@@ -23,6 +24,8 @@ pub(crate) struct Status {
     pub(crate) val: Nats,
     /// Characters a second in training.
     pub(crate) chars_per_s: f64,
+    /// The last step, for learning rate, gradient norm and clip rate.
+    pub(crate) last: Option<StepReport>,
     /// Time left.
     pub(crate) left: Duration,
 }
@@ -88,6 +91,13 @@ impl Progress {
         }
     }
 
+    /// Takes the bar away.
+    pub(crate) fn clear(&self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+
     /// Shows the last status and takes the bar away.
     pub(crate) fn finish(&self, status: &Status) {
         match self {
@@ -110,6 +120,7 @@ impl fmt::Display for Status {
             train,
             val,
             chars_per_s,
+            last,
             left,
         } = self;
         // A narrow terminal cuts the end off: what matters most comes first.
@@ -118,6 +129,16 @@ impl fmt::Display for Status {
             "{:3.0} %  {} left  train {train:.3}  val {val:.3}  {chars_per_s:.0} chars/s  step {step}  epoch {epoch:.2}",
             100.0 * fraction,
             Clock(*left)
+        )?;
+        let Some(last) = last else {
+            return Ok(());
+        };
+        write!(
+            f,
+            "  lr {:.2e}  norm {:.2}  clipped {:.0} %",
+            last.lr,
+            last.grad_norm,
+            100.0 * last.clip_rate
         )
     }
 }

@@ -1,37 +1,62 @@
-//! The directory of a training run: model.safetensors, metrics.jsonl, config.toml.
+//! The directory of a training run: model.safetensors, training-N.safetensors, metrics.jsonl, config.toml.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use ifog::atomic_file::write_atomically;
+use ifog::train::Checkpoints;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// A run directory that can be written to, with its metrics file open.
+/// A run directory that can be written to, with its metrics file open and locked: one process at a time.
 #[derive(Debug)]
 pub(crate) struct RunDirectory {
     path: PathBuf,
-    metrics: BufWriter<File>,
+    metrics: File,
 }
 
 impl RunDirectory {
-    /// The directory the user named. A model in it is removed if `overwrite` says so: the other files
-    /// would not belong to it.
+    /// The directory the user named. A run in it is removed if `overwrite` says so: the other files
+    /// would not belong to the new one.
     pub(crate) fn at(path: &Path, overwrite: bool) -> Result<Self, Failure> {
         fs::create_dir_all(path).map_err(|error| unwritable(path, &error))?;
-        let model = path.join(MODEL);
-        if model.exists() {
+        let (model, states) = (path.join(MODEL), Checkpoints::new(path, 1));
+        if model.exists() || !states.list().is_empty() {
             if !overwrite {
                 return Err(Failure::work(format!(
-                    "{} holds a model already: choose another --out, or add --overwrite to replace it",
+                    "{} holds a run already: choose another --out, continue it with --resume, or add --overwrite to \
+                     replace it",
                     path.display()
                 )));
             }
-            fs::remove_file(&model).map_err(|error| unwritable(path, &error))?;
+            let run = Self::open(path.to_owned())?;
+            let removed = match fs::remove_file(&model) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => states.clear(),
+            };
+            removed.map_err(|error| unwritable(path, &error))?;
+            run.truncate(0)?;
+            return Ok(run);
         }
-        Self::open(path.to_owned())
+        let run = Self::open(path.to_owned())?;
+        run.truncate(0)?;
+        Ok(run)
+    }
+
+    /// The directory of a run that is to be continued.
+    pub(crate) fn of_run(path: &Path) -> Result<Self, Failure> {
+        if !path.join(CONFIG).exists() {
+            return Err(Failure::work(format!(
+                "there is no run in {}: give the directory of one, which has a {CONFIG}",
+                path.display()
+            )));
+        }
+        let run = Self::open(path.to_owned())?;
+        Checkpoints::new(path, 1).sweep();
+        Ok(run)
     }
 
     /// A new directory below `runs`, called `name`, or `name-2` and so on if that is taken.
@@ -51,24 +76,66 @@ impl RunDirectory {
         Self::open(path)
     }
 
-    /// Opening the metrics file shows whether the directory can be written to, before any work is done.
+    /// Opening the metrics file shows whether the directory can be written to, before any work is done. Its lock goes
+    /// with the process, however that ends.
     fn open(path: PathBuf) -> Result<Self, Failure> {
-        let metrics =
-            File::create(path.join(METRICS)).map_err(|error| unwritable(&path, &error))?;
-        Ok(Self {
-            path,
-            metrics: BufWriter::new(metrics),
-        })
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let metrics = options.open(path.join(METRICS));
+        let metrics = metrics.map_err(|error| unwritable(&path, &error))?;
+        // Where there are no locks, there is no harm in going on.
+        if let Err(TryLockError::WouldBlock) = metrics.try_lock() {
+            return Err(Failure::work(format!(
+                "another process is training in {}: wait for its end, or choose another directory",
+                path.display()
+            )));
+        }
+        Ok(Self { path, metrics })
+    }
+
+    /// Cuts metrics.jsonl behind the last line of what was done in `step` steps; `validated` says whether the validation
+    /// after the last of them is done. The run goes on from there, and no step stands twice.
+    pub(crate) fn rewind(&mut self, step: u64, validated: bool) -> Result<(), Failure> {
+        let mut text = Vec::new();
+        let read = self.metrics.seek(SeekFrom::Start(0));
+        let read = read.and_then(|_| self.metrics.read_to_end(&mut text));
+        read.map_err(|error| unwritable(&self.path, &error))?;
+        let mut kept = 0;
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            let whole = line.ends_with(b"\n");
+            let line_step = serde_json::from_slice::<Value>(line)
+                .ok()
+                .and_then(|value| {
+                    Some((
+                        value.get("step")?.as_u64()?,
+                        value.get("val_loss").is_some(),
+                    ))
+                });
+            match line_step {
+                Some((at, validation))
+                    if whole && (at < step || at == step && (validated || !validation)) =>
+                {
+                    kept += line.len() as u64;
+                }
+                // Torn by a kill, or of what is to be done again.
+                _ => break,
+            }
+        }
+        self.truncate(kept)
+    }
+
+    fn truncate(&self, len: u64) -> Result<(), Failure> {
+        let mut metrics = &self.metrics;
+        let cut = metrics
+            .set_len(len)
+            .and_then(|()| metrics.seek(SeekFrom::Start(len)));
+        cut.map(drop)
+            .map_err(|error| unwritable(&self.path, &error))
     }
 
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Where the model is to be written.
-    pub(crate) fn model(&self) -> PathBuf {
-        self.path.join(MODEL)
     }
 
     /// Writes config.toml.
@@ -77,16 +144,13 @@ impl RunDirectory {
         Ok(write_atomically(&self.path.join(CONFIG), text.as_bytes())?)
     }
 
-    /// Appends a line to metrics.jsonl; it is on its way to the file after [`flush`](Self::flush).
+    /// Appends a line to metrics.jsonl. It is with the operating system at once, so it survives a kill.
     pub(crate) fn record(&mut self, metrics: &impl Serialize) -> Result<(), Failure> {
-        let line = serde_json::to_string(metrics)?;
-        writeln!(self.metrics, "{line}").map_err(|error| unwritable(&self.path, &error))
-    }
-
-    /// Hands the lines so far to the operating system.
-    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
-        let flushed = self.metrics.flush();
-        flushed.map_err(|error| unwritable(&self.path, &error))
+        let mut line = serde_json::to_vec(metrics)?;
+        line.push(b'\n');
+        self.metrics
+            .write_all(&line)
+            .map_err(|error| unwritable(&self.path, &error))
     }
 }
 
@@ -101,14 +165,14 @@ pub(crate) fn name_for(corpus: &Path) -> String {
 
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::work(format!(
-        "cannot write to the run directory {}: {error}; choose another one with --out",
+        "cannot write to the run directory {}: {error}; make room there, or choose another one with --out",
         path.display()
     ))
 }
 
 const MODEL: &str = "model.safetensors";
 const METRICS: &str = "metrics.jsonl";
-const CONFIG: &str = "config.toml";
+pub(crate) const CONFIG: &str = "config.toml";
 
 #[cfg(test)]
 mod tests {
@@ -129,12 +193,52 @@ mod tests {
     fn a_model_is_replaced_only_on_request() {
         let root = tempfile::tempdir().unwrap();
         let run = RunDirectory::at(root.path(), false).unwrap();
-        fs::write(run.model(), "model").unwrap();
+        let model = run.path().join(MODEL);
+        fs::write(&model, "model").unwrap();
+        drop(run);
         let refused = RunDirectory::at(root.path(), false).unwrap_err();
         assert!(refused.message().unwrap().contains("--overwrite"));
-        assert!(run.model().exists());
+        assert!(model.exists());
         RunDirectory::at(root.path(), true).unwrap();
-        assert!(!run.model().exists());
+        assert!(!model.exists());
+    }
+
+    #[test]
+    fn metrics_are_rewound_to_a_step() {
+        let root = tempfile::tempdir().unwrap();
+        let lines = [
+            r#"{"step":0,"val_loss":4.0}"#,
+            r#"{"step":1,"loss":3.9}"#,
+            r#"{"step":2,"loss":3.8}"#,
+            r#"{"step":2,"val_loss":3.7}"#,
+            r#"{"step":3,"loss":3"#,
+        ];
+        let metrics = root.path().join(METRICS);
+        let kept = |step, validated| {
+            fs::write(&metrics, lines.join("\n")).unwrap();
+            let mut run = RunDirectory::open(root.path().to_owned()).unwrap();
+            run.rewind(step, validated).unwrap();
+            run.record(&"next").unwrap();
+            fs::read_to_string(&metrics).unwrap().lines().count() - 1
+        };
+        assert_eq!(
+            [
+                kept(0, true),
+                kept(1, false),
+                kept(2, false),
+                kept(2, true),
+                kept(9, true)
+            ],
+            [1, 2, 3, 4, 4]
+        );
+    }
+
+    #[test]
+    fn a_directory_takes_one_run_at_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        let _first = RunDirectory::at(root.path(), false).unwrap();
+        let refused = RunDirectory::at(root.path(), true).unwrap_err();
+        assert!(refused.message().unwrap().contains("another process"));
     }
 
     #[test]

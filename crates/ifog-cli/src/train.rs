@@ -3,87 +3,130 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ifog::corpus::{Split, read_corpus_file};
-use ifog::init::Init;
-use ifog::language_model::LanguageModel;
-use ifog::train::{OptimizerName, TrainConfig, TrainError, Trainer};
-use ifog::vocabulary::Mode;
-use serde::Serialize;
+use ifog::corpus::read_corpus_file;
+use ifog::train::{Checkpoints, Run, Saving, TrainConfig, TrainError, Trainer};
 
-use crate::args::{self, Train};
+use crate::args::Train;
+use crate::dry_run;
 use crate::embedded;
 use crate::failure::Failure;
 use crate::level::level;
-use crate::output::{print_json, print_line};
-use crate::progress::{Nats, Progress};
-use crate::run_directory::{RunDirectory, name_for};
-use crate::sample;
+use crate::memory::resident_bytes;
+use crate::output::print_json;
+use crate::progress::Progress;
+use crate::report;
+use crate::run_config::RunConfig;
+use crate::run_directory::{CONFIG, RunDirectory, name_for};
 use crate::session::Session;
+use crate::summary::Summary;
 
 /// Trains, and prints the summary.
 pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     let started = Instant::now();
+    let process = resident_bytes();
     let level = level()?;
-    if args.data.val + args.data.test >= 1.0 {
-        return Err(Failure::usage(format!(
-            "--val {} and --test {} leave nothing to train on: choose shares with a sum below 1",
-            args.data.val, args.data.test
-        )));
-    }
-    let corpus = Source::read(args.corpus.as_deref())?;
+    let resumed = args.files.resume.as_deref().map(RunDirectory::of_run);
+    let resumed = resumed.transpose()?;
+    let mut config = configuration(args)?;
+    let corpus = Source::read(config.corpus.as_deref().map(Path::new))?;
     let progress = Progress::new(args.quiet);
-    let trainer = build(args, &corpus, &progress)?;
+    let trainer = build(&mut config.training, &corpus, &progress)?;
+    if args.dry_run {
+        return dry_run::forecast(trainer, process, args.json);
+    }
+    if args.overfit_one_batch {
+        return dry_run::overfit(trainer);
+    }
     // Before any work is done: a run whose directory cannot be written to would be lost.
-    let directory = match &args.out {
-        Some(out) => RunDirectory::at(out, args.overwrite)?,
-        None => RunDirectory::below(Path::new(RUNS), &corpus.run)?,
+    let resumes = resumed.is_some();
+    let mut directory = match (resumed, &args.files.out) {
+        (Some(directory), _) => directory,
+        (None, Some(out)) => RunDirectory::at(out, args.files.overwrite)?,
+        (None, None) => RunDirectory::below(Path::new(RUNS), &corpus.run)?,
     };
-    directory.write_config(&ConfigFile {
-        corpus: &corpus.name,
-        isa: level.name(),
-        training: trainer.config(),
-    })?;
+    config.isa = Some(level.name().to_owned());
+    let checkpoints = Checkpoints::new(directory.path(), config.saving.keep);
+    let mut run = Run::new(trainer).saving(Saving {
+        checkpoints: checkpoints.clone(),
+        every: config.saving.every,
+    });
+    if resumes {
+        resume(&mut run, &checkpoints, &mut directory, &progress)?;
+    }
+    directory.write_config(&config)?;
     progress.note(format!(
         "training {} parameters on {} ({} bytes, {} symbols) into {}",
-        trainer.model().parameters(),
+        run.trainer().model().parameters(),
         corpus.name,
         corpus.text.len(),
-        trainer.model().vocabulary().len(),
+        run.trainer().model().vocabulary().len(),
         directory.path().display()
     ));
     let samples = !args.no_samples && !args.quiet;
     let sample_every =
         samples.then(|| Duration::try_from_secs_f64(args.sample_every).unwrap_or(Duration::MAX));
-    let mut session = Session::new(trainer, directory, progress, sample_every);
-    let best = session.train()?;
-    summarise(
-        args,
-        &session,
-        &Summary {
-            best_val_loss: best.val_loss,
-            final_train_loss: session.train_loss(),
-            initial_val_loss: session.initial_val_loss(),
-            chars_per_s: session.chars_per_s(),
-            steps: session.steps(),
-            epochs: session.epochs(),
-            seconds: started.elapsed().as_secs_f64(),
-            parameters: session.trainer().model().parameters(),
-            seed: args.seed,
-            threads: session.trainer().threads(),
-            isa: level.name(),
-            digest: &best.digest,
-            out: session.directory().path().display().to_string(),
-        },
-    )
+    let mut session = Session::new(run, directory, progress, sample_every)?;
+    session.train()?;
+    let summary = Summary::new(&session, level, process, started.elapsed());
+    if !args.no_report {
+        report::write(session.directory().path(), &summary.facts(), args.log_x)?;
+    }
+    match args.json {
+        true => print_json(&summary),
+        false => summary.print(!args.no_samples),
+    }
+}
+
+/// What was asked for: the file's settings, or those of the run to be resumed, under what the command line says.
+fn configuration(args: &Train) -> Result<RunConfig, Failure> {
+    let file = match (&args.files.config, &args.files.resume) {
+        (Some(file), _) => Some(file.clone()),
+        (None, Some(directory)) => Some(directory.join(CONFIG)),
+        (None, None) => None,
+    };
+    let mut config = file.map_or(Ok(RunConfig::default()), |file| RunConfig::read(&file))?;
+    args.settings.apply(&mut config.training);
+    if let Some(corpus) = &args.corpus {
+        config.corpus = Some(corpus.display().to_string());
+    }
+    config.saving.every = args.files.save_every.unwrap_or(config.saving.every);
+    config.saving.keep = args.files.keep.unwrap_or(config.saving.keep);
+    let TrainConfig { val, test, .. } = config.training;
+    if val + test >= 1.0 {
+        return Err(Failure::usage(format!(
+            "--val {val} and --test {test} leave nothing to train on: choose shares with a sum below 1"
+        )));
+    }
+    Ok(config)
+}
+
+/// Puts `run` where its newest usable state stands; without any it starts.
+fn resume(
+    run: &mut Run,
+    checkpoints: &Checkpoints,
+    directory: &mut RunDirectory,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    if checkpoints.list().is_empty() {
+        progress.note("nothing was saved yet: training starts from the beginning");
+        return directory.rewind(0, false);
+    }
+    for note in run.resume(checkpoints)? {
+        progress.note(note);
+    }
+    let done = run.progress();
+    progress.note(format!("resuming after step {}", done.step));
+    directory.rewind(done.step, done.validated == Some(done.step))
 }
 
 /// The text to train on.
 struct Source {
-    /// For messages and config.toml.
+    /// For messages.
     name: String,
     /// For the run directory.
     run: String,
     text: Vec<u8>,
+    embedded: bool,
 }
 
 impl Source {
@@ -93,30 +136,27 @@ impl Source {
                 name: path.display().to_string(),
                 run: name_for(path),
                 text: read_corpus_file(path)?,
+                embedded: false,
             },
             None => Self {
                 name: "the sources of ifog".to_owned(),
                 run: embedded::NAME.to_owned(),
                 text: embedded::SOURCES.to_vec(),
+                embedded: true,
             },
         })
     }
 }
 
-/// What config.toml holds.
-#[derive(Serialize)]
-struct ConfigFile<'a> {
-    corpus: &'a str,
-    isa: &'a str,
-    training: &'a TrainConfig,
-}
-
 /// A trainer for the request, with a limit if none was given.
-fn build(args: &Train, corpus: &Source, progress: &Progress) -> Result<Trainer, Failure> {
-    let mut config = config_of(args);
+fn build(
+    config: &mut TrainConfig,
+    corpus: &Source,
+    progress: &Progress,
+) -> Result<Trainer, Failure> {
     let unlimited =
         config.epochs.is_none() && config.steps.is_none() && config.max_seconds.is_none();
-    if unlimited && args.corpus.is_none() {
+    if unlimited && corpus.embedded {
         config.max_seconds = Some(EMBEDDED_SECONDS);
     } else if unlimited {
         config.epochs = Some(DEFAULT_EPOCHS);
@@ -134,7 +174,9 @@ fn build(args: &Train, corpus: &Source, progress: &Progress) -> Result<Trainer, 
         if steps < FEWEST_DEFAULT_STEPS {
             config.epochs = None;
             config.steps = Some(FEWEST_DEFAULT_STEPS);
-            trainer = Trainer::new(config, &corpus.text).map_err(refusal)?;
+            // Both at once would take twice the memory.
+            drop(trainer);
+            trainer = Trainer::new(config.clone(), &corpus.text).map_err(refusal)?;
         }
         progress.note(format!(
             "no length given: training for {DEFAULT_EPOCHS} epochs, but at least \
@@ -153,113 +195,6 @@ fn refusal(error: TrainError) -> Failure {
         | TrainError::Clip(_) => Failure::usage(error),
         _ => error.into(),
     }
-}
-
-fn config_of(args: &Train) -> TrainConfig {
-    let Train {
-        model,
-        limit,
-        descent,
-        data,
-        ..
-    } = args;
-    TrainConfig {
-        cell: model.cell,
-        hidden: model.hidden,
-        layers: model.layers,
-        embedding: model.embedding,
-        init: match model.init {
-            args::InitName::Uniform => Init::Uniform,
-            args::InitName::CharRnn => Init::CharRnn,
-            args::InitName::Orthogonal => Init::Orthogonal,
-        },
-        forget_bias: model.forget_bias,
-        vocab: match model.vocab {
-            args::VocabName::Auto => Mode::Auto,
-            args::VocabName::Bytes => Mode::Bytes,
-            args::VocabName::Characters => Mode::Characters,
-        },
-        epochs: limit.epochs,
-        steps: limit.steps,
-        max_seconds: limit.max_seconds,
-        optimizer: match descent.optimizer {
-            args::OptimizerName::Adam => OptimizerName::Adam,
-            args::OptimizerName::Rmsprop => OptimizerName::Rmsprop,
-            args::OptimizerName::Adagrad => OptimizerName::Adagrad,
-            args::OptimizerName::Sgd => OptimizerName::Sgd,
-        },
-        lr: descent.lr,
-        clip_norm: match descent.clip_value {
-            None => descent.clip_norm,
-            Some(_) => 0.0,
-        },
-        clip_value: descent.clip_value.unwrap_or(0.0),
-        weight_decay: descent.weight_decay,
-        dropout: descent.dropout,
-        batch: data.batch,
-        seq_len: data.seq_len,
-        split: match data.split {
-            args::SplitName::Contiguous => Split::Contiguous,
-            args::SplitName::Streams => Split::Streams,
-        },
-        val: data.val,
-        test: data.test,
-        seed: args.seed,
-        threads: args.threads.unwrap_or(0),
-    }
-}
-
-/// What `--json` prints. Losses in nats.
-#[derive(Serialize)]
-struct Summary<'a> {
-    best_val_loss: f64,
-    /// Mean over the last steps.
-    final_train_loss: f64,
-    initial_val_loss: f64,
-    /// Of training steps alone.
-    chars_per_s: f64,
-    steps: u64,
-    epochs: f64,
-    /// Wall time of the whole command.
-    seconds: f64,
-    parameters: usize,
-    seed: u64,
-    threads: usize,
-    isa: &'a str,
-    digest: &'a str,
-    out: String,
-}
-
-/// Prints what came of it, and what the model on disk now writes.
-fn summarise(args: &Train, session: &Session, summary: &Summary) -> Result<(), Failure> {
-    if args.json {
-        return print_json(summary);
-    }
-    let model = session.directory().model();
-    print_line(format!(
-        "best validation loss  {}",
-        Nats(summary.best_val_loss)
-    ))?;
-    print_line(format!(
-        "final training loss   {}",
-        Nats(summary.final_train_loss)
-    ))?;
-    print_line(format!(
-        "speed                 {:.0} characters/s",
-        summary.chars_per_s
-    ))?;
-    print_line(format!(
-        "time                  {:.1} s, {} steps, {:.2} epochs",
-        summary.seconds, summary.steps, summary.epochs
-    ))?;
-    print_line(format!("digest                {}", summary.digest))?;
-    print_line(format!("model                 {}", model.display()))?;
-    print_line(format!("more text             ifog sample {}", summary.out))?;
-    if !args.no_samples {
-        print_line("")?;
-        sample::write(&LanguageModel::load(&model)?, &sample::Request::default())?;
-    }
-    Ok(())
 }
 
 const RUNS: &str = "runs";

@@ -132,7 +132,7 @@ impl LanguageModel {
             ("format_version", VERSION.to_owned()),
             ("cell", config.cell.name().to_owned()),
             ("layers", config.layers.to_string()),
-            ("hidden", config.hidden.to_string()),
+            ("hidden", widths_text(&self.layout)),
             ("input", config.input.name().to_owned()),
             ("input_width", config.input.width().to_string()),
             ("vocab", self.vocabulary.to_json()),
@@ -194,13 +194,14 @@ impl LanguageModel {
         let config = NetworkConfig {
             cell: Cell::named(cell).ok_or_else(unknown)?,
             input,
-            hidden: number("hidden")?,
-            layers: number("layers")?,
+            hidden: 0,
+            layers: 0,
             outputs: symbols,
         };
-        let layout = Layout::new(config)?;
+        let widths = widths(text("hidden")?, number("layers")?)?;
+        let layout = Layout::with_widths(config, &widths)?;
         let parameters = loaded_parameters(&layout, &file)?;
-        let mut model = Self::new(config, vocabulary, parameters)?;
+        let mut model = Self::with_layout(layout, vocabulary, parameters)?;
         model.digest = file.digest();
         model.record = metadata
             .iter()
@@ -244,6 +245,37 @@ impl From<VocabularyError> for DecodeError {
 impl From<ModelError> for DecodeError {
     fn from(error: ModelError) -> Self {
         Self::Content(error.to_string())
+    }
+}
+
+/// One number if all layers are equally wide, else one for each: `256,128`.
+fn widths_text(layout: &Layout) -> String {
+    let config = layout.config();
+    if layout.widths().all(|width| width == config.hidden) {
+        return config.hidden.to_string();
+    }
+    let widths: Vec<String> = layout.widths().map(|width| width.to_string()).collect();
+    widths.join(",")
+}
+
+/// The inverse of [`widths_text`].
+fn widths(text: &str, layers: usize) -> Result<Vec<usize>, DecodeError> {
+    let bad = || {
+        DecodeError::Content(format!(
+            "its widths '{text}' are not those of {layers} layers"
+        ))
+    };
+    if layers > NetworkConfig::MAX_LAYERS {
+        return Err(bad());
+    }
+    let widths = text
+        .split(',')
+        .map(|width| width.parse().map_err(|_| bad()));
+    let widths: Vec<usize> = widths.collect::<Result<_, _>>()?;
+    match widths[..] {
+        [width] => Ok(vec![width; layers]),
+        _ if widths.len() == layers => Ok(widths),
+        _ => Err(bad()),
     }
 }
 
@@ -454,6 +486,21 @@ mod tests {
                 assert_eq!(read.record(), model.record());
                 assert_eq!(read.digest(), model.digest());
             }
+        }
+    }
+
+    #[test]
+    fn layers_of_different_widths_come_back() {
+        let plain = model(Cell::Lstm, None);
+        let layout = Layout::with_widths(*plain.config(), &[7, 4, 6]).unwrap();
+        assert_eq!(layout.config().layers, 3);
+        let params = initial_parameters(&layout, Init::Uniform, 1.0, 1);
+        let mut model = LanguageModel::with_layout(layout, plain.vocabulary, params).unwrap();
+        let read = LanguageModel::from_bytes(&model.to_bytes().unwrap()).unwrap();
+        assert_eq!(read.layout(), model.layout());
+        assert_eq!(read.weights(), model.weights());
+        for (text, layers) in [("", 1), ("7,4", 3), ("7,x", 2), ("5", 1 << 40), ("0,", 2)] {
+            assert!(widths(text, layers).is_err(), "{text}");
         }
     }
 

@@ -75,6 +75,11 @@ impl Clipper {
         })
     }
 
+    /// Goes on counting from `stats`.
+    pub fn resume(&mut self, stats: ClipStats) {
+        self.stats = stats;
+    }
+
     /// Clips the gradient of all parameters and returns its norm *before* that.
     ///
     /// A gradient whose norm is not finite is left as it is and not counted as clipped: the caller

@@ -4,13 +4,13 @@ use ifog_kernels::Cell;
 use serde::{Deserialize, Serialize};
 
 use crate::parameters::Layout;
-use crate::rng::{Rng, Stream};
+use crate::rng::{Rng, Stream, ln};
 
 /// How weights start. Biases start at 0, but for the forget gate's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
-    /// Uniform in ±1/√H, as PyTorch's recurrent layers.
+    /// Uniform in ±1/√H of their layer, as PyTorch's recurrent layers.
     #[default]
     Uniform,
     /// Uniform in ±0.08, as char-rnn and Sutskever, Vinyals & Le 2014.
@@ -25,30 +25,31 @@ pub enum Init {
 /// al. 2000; Jozefowicz et al. 2015).
 pub fn initial_parameters(layout: &Layout, init: Init, forget_bias: f32, seed: u64) -> Vec<f32> {
     let mut rng = Rng::new(seed, Stream::Init);
-    let hidden = layout.config().hidden;
-    let limit = match init {
+    let limit = |hidden: usize| match init {
         Init::CharRnn => 0.08,
         Init::Uniform | Init::Orthogonal => (1.0 / (hidden as f64).sqrt()) as f32,
     };
     let mut params = vec![0.0f32; layout.len()];
-    let mut uniform = |values: &mut [f32]| {
+    let mut uniform = |values: &mut [f32], hidden: usize| {
+        let limit = limit(hidden);
         values
             .iter_mut()
             .for_each(|value| *value = rng.uniform_f32(-limit, limit));
     };
-    uniform(&mut params[layout.embedding()]);
+    let (lowest, last) = (layout.shapes()[0].hidden(), layout.config().hidden);
+    uniform(&mut params[layout.embedding()], lowest);
     for (layer, shape) in layout.shapes().iter().enumerate() {
         let range = layout.layer(layer);
-        let weights = range.end - shape.bias_len();
-        uniform(&mut params[range.start..weights]);
+        let (weights, hidden) = (range.end - shape.bias_len(), shape.hidden());
+        uniform(&mut params[range.start..weights], hidden);
         if shape.cell() == Cell::Lstm {
             params[weights + hidden..weights + 2 * hidden].fill(forget_bias);
         }
     }
-    uniform(&mut params[layout.decoder_weight()]);
+    uniform(&mut params[layout.decoder_weight()], last);
     if init == Init::Orthogonal {
         for (layer, shape) in layout.shapes().iter().enumerate() {
-            let columns = shape.columns();
+            let (columns, hidden) = (shape.columns(), shape.hidden());
             let start = layout.layer(layer).start + shape.input() * columns;
             let u = &mut params[start..start + hidden * columns];
             for gate in 0..shape.cell().gates() {
@@ -62,6 +63,40 @@ pub fn initial_parameters(layout: &Layout, init: Init, forget_bias: f32, seed: u
         }
     }
     params
+}
+
+/// Gives the gates a range of time scales up to `t_max` steps (Tallec & Ollivier, "Can recurrent neural networks warp
+/// time?", 2018, equation 16):
+///
+/// ```text
+/// LSTM   b_f = ln U(1, t_max − 1)     b_i = −b_f
+/// GRU    b_z = −ln U(1, t_max − 1)    (reset-after, where z is the share that is kept: + ln U)
+/// ```
+///
+/// Returns whether the cell has such a gate; an RNN has none.
+///
+/// # Panics
+/// `t_max` is below 3: the range would be empty.
+pub fn chrono_biases(layout: &Layout, params: &mut [f32], t_max: u64, seed: u64) -> bool {
+    let mut rng = Rng::new(seed, Stream::Chrono);
+    for (layer, shape) in layout.shapes().iter().enumerate() {
+        let (h, range) = (shape.hidden(), layout.layer(layer));
+        let biases = &mut params[range.end - shape.bias_len()..range.end];
+        let mut time_scale = || ln(rng.uniform_f64(1.0, (t_max - 1) as f64)) as f32;
+        match shape.cell() {
+            Cell::Lstm => {
+                let (input, rest) = biases.split_at_mut(h);
+                for (i, f) in input.iter_mut().zip(&mut rest[..h]) {
+                    *f = time_scale();
+                    *i = -*f;
+                }
+            }
+            Cell::Gru => biases[..h].iter_mut().for_each(|z| *z = -time_scale()),
+            Cell::GruAfter => biases[h..2 * h].iter_mut().for_each(|z| *z = time_scale()),
+            Cell::Rnn => return false,
+        }
+    }
+    true
 }
 
 /// A random orthogonal matrix `[n, n]`: the rows of a normal matrix, orthonormalised (modified Gram-Schmidt, twice
@@ -120,6 +155,42 @@ mod tests {
         }
         assert_eq!(params, initial_parameters(&layout, Init::Uniform, 1.0, 3));
         assert_ne!(params, initial_parameters(&layout, Init::Uniform, 1.0, 4));
+    }
+
+    /// A bias b keeps its memory for 1 + e^b steps: from 2 to `t_max`, and spread over that range.
+    #[test]
+    fn chrono_biases_span_the_time_scales() {
+        for (cell, gate, sign) in [
+            (Cell::Lstm, 1, 1.0),
+            (Cell::Gru, 0, -1.0),
+            (Cell::GruAfter, 1, 1.0),
+        ] {
+            let layout = layout(cell);
+            let plain = initial_parameters(&layout, Init::Uniform, 1.0, 3);
+            let mut params = plain.clone();
+            assert!(chrono_biases(&layout, &mut params, 1000, 3));
+            let mut scales = Vec::new();
+            for (name, range) in layout.tensors() {
+                if !name.starts_with("b_l") {
+                    assert_eq!(params[range.clone()], plain[range], "{name}");
+                    continue;
+                }
+                let bias = &params[range];
+                let of_gate = &bias[gate * 16..][..16];
+                scales.extend(of_gate.iter().map(|b| 1.0 + (sign * b).exp()));
+                if cell == Cell::Lstm {
+                    assert!(bias[..16].iter().zip(of_gate).all(|(i, f)| *i == -f));
+                }
+            }
+            assert!(
+                scales.iter().all(|t| (2.0..=1000.0).contains(t)),
+                "{scales:?}"
+            );
+            // 32 draws: none in a half of the range has probability 2^-32.
+            assert!(scales.iter().any(|t| *t > 500.0) && scales.iter().any(|t| *t < 500.0));
+        }
+        let rnn = layout(Cell::Rnn);
+        assert!(!chrono_biases(&rnn, &mut vec![0.0; rnn.len()], 10, 0));
     }
 
     #[test]

@@ -77,7 +77,19 @@ impl LanguageModel {
         vocabulary: Vocabulary,
         parameters: Vec<f32>,
     ) -> Result<Self, ModelError> {
-        let layout = Layout::new(config)?;
+        Self::with_layout(Layout::new(config)?, vocabulary, parameters)
+    }
+
+    /// The same for layers of different widths.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::new`].
+    pub fn with_layout(
+        layout: Layout,
+        vocabulary: Vocabulary,
+        parameters: Vec<f32>,
+    ) -> Result<Self, ModelError> {
+        let config = *layout.config();
         let inputs = match config.input {
             InputConfig::OneHot { vocabulary } | InputConfig::Embedding { vocabulary, .. } => {
                 vocabulary
@@ -247,9 +259,10 @@ pub fn evaluate(
     let Some(part) = corpus.part(part) else {
         return Err(ModelError::NoPart("test"));
     };
-    let mut windows = part.evaluation_windows(corpus.batch(), corpus.seq_len());
+    let steps = evaluation_steps(corpus);
+    let mut windows = part.evaluation_windows(corpus.batch(), steps);
     let vocabulary = weights.layout().config().outputs;
-    let mut reader = Reader::new(weights, corpus.seq_len(), windows.batch());
+    let mut reader = Reader::new(weights, steps, windows.batch());
     let mut window = Window::default();
     let (mut sum, mut chars) = (0.0, 0);
     while windows.read(corpus.tokens(), &mut window) {
@@ -263,6 +276,12 @@ pub fn evaluate(
         loss: sum / chars as f64,
         chars,
     })
+}
+
+/// Steps read at a time: those of a training window, but no more than what keeps the memory of reading small beside that of
+/// training in segments. The result does not depend on it but for the last bits of a sum.
+pub(crate) fn evaluation_steps(corpus: &Corpus) -> usize {
+    corpus.seq_len().min(256)
 }
 
 /// Writes text symbol by symbol.

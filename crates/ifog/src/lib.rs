@@ -23,8 +23,8 @@
 //! ```
 //!
 //! * [`train`]: the trainer. [`language_model`]: evaluation and sampling. [`checkpoint`]: files, named as PyTorch's.
-//! * [`network`]: the layers at work, in f32 and f64. [`parameters`]: one flat buffer. [`loss`], [`optimizer`], [`clip`],
-//!   [`dropout`], [`init`].
+//! * [`network`]: the layers at work, in f32 and f64. [`parameters`]: one flat buffer. [`loss`], [`optimizer`],
+//!   [`learning_rate`], [`clip`], [`dropout`], [`row_dropout`], [`average`], [`init`].
 //! * [`corpus`], [`vocabulary`], [`sampling`], [`rng`]: text in and out.
 //! * [`gradcheck`]: every gradient against central differences. [`bench`]: cell throughput beside the machine's limit.
 //!
@@ -34,6 +34,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic_file;
+pub mod average;
 pub mod bench;
 pub mod checkpoint;
 pub mod clip;
@@ -43,14 +44,17 @@ pub mod dropout;
 pub mod gradcheck;
 pub mod init;
 pub mod language_model;
+pub mod learning_rate;
 pub mod loss;
 pub mod network;
 pub mod optimizer;
 pub mod parameters;
 pub mod pool;
 pub mod rng;
+pub mod row_dropout;
 pub mod safetensors;
 pub mod sampling;
+pub mod toy;
 pub mod train;
 pub mod vocabulary;
 

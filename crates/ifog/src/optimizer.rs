@@ -6,6 +6,7 @@
 //! is the same number for all: the results have the same bits on every machine and with any number
 //! of threads.
 
+use crate::learning_rate::power;
 use update::{AdamStep, Average, Span, adam, scaled_by_root, sgd, sgd_momentum};
 
 mod update;
@@ -383,20 +384,6 @@ impl Optimizer {
     }
 }
 
-/// `base`^`exponent` by squaring: the platform's `pow` is not the same everywhere.
-fn power(base: f64, mut exponent: u64) -> f64 {
-    let mut square = base;
-    let mut product = 1.0;
-    while exponent > 0 {
-        if exponent & 1 == 1 {
-            product *= square;
-        }
-        square *= square;
-        exponent >>= 1;
-    }
-    product
-}
-
 /// A list such as `'m' of 10 and 'v' of 10 values` for a message.
 fn buffer_list<'a>(buffers: impl Iterator<Item = (&'a str, usize)>) -> String {
     let list: Vec<_> = buffers
@@ -542,15 +529,6 @@ mod tests {
             "{} {exact}",
             theta[0]
         );
-    }
-
-    #[test]
-    fn power_is_the_power() {
-        assert_eq!(power(0.5, 10), 0.5f64.powi(10));
-        assert_eq!(power(0.9, 0), 1.0);
-        assert_eq!(power(0.0, 3), 0.0);
-        assert!((power(0.999, 12_345) / 0.999f64.powi(12_345) - 1.0).abs() < 1e-12);
-        assert_eq!(power(0.9, u64::MAX), 0.0);
     }
 
     fn normals(rng: &mut Rng, n: usize) -> Vec<f32> {

@@ -21,15 +21,36 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Lays out the parameters of `config`.
+    /// Lays out the parameters of `config`, whose layers are equally wide.
     ///
     /// # Errors
     /// A size of the network is 0 or too large.
     pub fn new(config: NetworkConfig) -> Result<Self, ConfigError> {
         config.validate()?;
-        let shapes: Vec<Shape> = (0..config.layers)
-            .map(|layer| config.shape(layer))
-            .collect::<Result<_, _>>()?;
+        Self::with_widths(config, &vec![config.hidden; config.layers])
+    }
+
+    /// The same with a width of its own for each layer, the lowest first. In [`Layout::config`], `hidden` is then the width
+    /// of the last and `layers` their number.
+    ///
+    /// # Errors
+    /// There is no width, or a size of the network is 0 or too large.
+    pub fn with_widths(config: NetworkConfig, widths: &[usize]) -> Result<Self, ConfigError> {
+        let mut config = NetworkConfig {
+            layers: widths.len(),
+            ..config
+        };
+        for &width in widths {
+            config.hidden = width;
+            config.validate()?;
+        }
+        config.validate()?;
+        let inputs = std::iter::once(config.input.width()).chain(widths.iter().copied());
+        let shapes: Vec<Shape> = inputs
+            .zip(widths)
+            .map(|(input, &width)| Shape::new(config.cell, input, width))
+            .collect::<Result<_, _>>()
+            .map_err(ConfigError::Shape)?;
         let embedding = match config.input {
             InputConfig::Embedding { vocabulary, width } => 0..vocabulary * width,
             InputConfig::OneHot { .. } | InputConfig::Dense { .. } => 0..0,
@@ -64,6 +85,16 @@ impl Layout {
     /// Never: every network has parameters.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// H of each layer, the lowest first.
+    pub fn widths(&self) -> impl ExactSizeIterator<Item = usize> + Clone {
+        self.shapes.iter().map(|shape| shape.hidden())
+    }
+
+    /// The largest of them.
+    pub fn widest(&self) -> usize {
+        self.widths().max().unwrap_or(0)
     }
 
     /// The shape of each layer.

@@ -31,6 +31,10 @@ pub enum Stream {
     Dropout = 4,
     /// Synthetic inputs of benchmarks.
     Bench = 5,
+    /// Masks on rows of weights.
+    Rows = 6,
+    /// Time scales of chrono initialisation.
+    Chrono = 7,
 }
 
 /// A seeded random number generator, one per purpose.
@@ -178,7 +182,7 @@ impl Rng {
 /// x = m·2^e with m in [√½, √2);  ln x = e ln 2 + 2 artanh(s),  s = (m − 1)/(m + 1),  |s| < 0.172.
 /// The series of artanh is cut after s^21: the first term left out is below 0.172^23/23 < 2^-62
 /// relative to s·2^-3.
-fn ln(x: f64) -> f64 {
+pub(crate) fn ln(x: f64) -> f64 {
     let bits = x.to_bits();
     let mut exponent = (bits >> 52) as i32 - 1023;
     let mut m = f64::from_bits(bits & 0x000f_ffff_ffff_ffff | 0x3ff0_0000_0000_0000);
@@ -247,12 +251,14 @@ mod tests {
             Stream::Check,
             Stream::Dropout,
             Stream::Bench,
+            Stream::Rows,
+            Stream::Chrono,
         ];
         let mut seen = std::collections::HashSet::new();
         for seed in 0..100 {
             for stream in all {
                 let mut rng = Rng::new(seed, stream);
-                // 60,000 words of 64 bits: an accidental repeat has probability 6e4²/2^65 < 1e-10.
+                // 80,000 words of 64 bits: an accidental repeat has probability 8e4²/2^65 < 1e-10.
                 for _ in 0..100 {
                     assert!(seen.insert(rng.next_u64()), "seed {seed}, {stream:?}");
                 }

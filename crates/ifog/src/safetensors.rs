@@ -464,7 +464,7 @@ fn check_tensor(tensor: &Tensor<'_>) -> Result<(), FormatError> {
     Ok(())
 }
 
-fn hexadecimal(hash: Sha256) -> String {
+pub(crate) fn hexadecimal(hash: Sha256) -> String {
     let mut text = String::with_capacity(64);
     for byte in hash.finalize() {
         for digit in [byte >> 4, byte & 15] {

@@ -1,92 +1,50 @@
 //! Training a language model by truncated BPTT, one window a step.
+//!
+//! [`Trainer`] does steps, validates and saves when it is told to. [`Run`] is a whole run as an iterator: it knows when to
+//! validate, when to save and when it is over.
 
 use std::path::Path;
 
-use ifog_kernels::{Cell, Level, LevelError, Tape, Threads};
-use serde::{Deserialize, Serialize};
+use ifog_kernels::{Level, Threads};
 
-use crate::checkpoint::CheckpointError;
-use crate::clip::{ClipError, ClipRule, Clipper};
-use crate::config::{ConfigError, InputConfig, NetworkConfig};
-use crate::corpus::{Corpus, CorpusError, PartName, Split, SplitConfig, TrainingWindows, Window};
+use crate::average::Average;
+use crate::clip::Clipper;
+use crate::config::{InputConfig, NetworkConfig};
+use crate::corpus::{Corpus, PartName, SplitConfig, TrainingWindows, Window};
 use crate::dropout::Dropout;
-use crate::init::{Init, initial_parameters};
-use crate::language_model::{LanguageModel, ModelError, TrainingRecord, evaluate};
+use crate::init::{chrono_biases, initial_parameters};
+use crate::language_model::{LanguageModel, evaluate};
+use crate::learning_rate::{LearningRate, Place};
 use crate::loss::softmax_cross_entropy;
 use crate::network::{Inputs, Learner, Packed};
-use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerError};
+use crate::optimizer::Optimizer;
 use crate::parameters::Layout;
-use crate::pool::{Pool, PoolError};
+use crate::pool::Pool;
 use crate::rng::{Rng, Stream};
-use crate::vocabulary::{Mode, Vocabulary, VocabularyError};
+use crate::row_dropout::RowDropout;
+use crate::safetensors::data_digest;
+use crate::vocabulary::Vocabulary;
 
-/// Everything that determines a run. The defaults are those of `ifog train`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TrainConfig {
-    /// The cell of every layer.
-    #[serde(with = "cell_name")]
-    pub cell: Cell,
-    /// H.
-    pub hidden: usize,
-    /// Stacked layers.
-    pub layers: usize,
-    /// Width of a learned embedding; 0: one-hot.
-    pub embedding: usize,
-    /// Initial weights.
-    pub init: Init,
-    /// Initial bias of an LSTM's forget gate.
-    pub forget_bias: f32,
-    /// Bytes or characters.
-    #[serde(with = "mode_name")]
-    pub vocab: Mode,
-    /// Streams B.
-    pub batch: usize,
-    /// Steps T of a window.
-    pub seq_len: usize,
-    /// Stop after so many passes over the training part.
-    pub epochs: Option<f64>,
-    /// Stop after so many windows.
-    pub steps: Option<u64>,
-    /// Stop after so much wall time; it is for the caller to keep.
-    pub max_seconds: Option<f64>,
-    /// The update rule.
-    pub optimizer: OptimizerName,
-    /// Learning rate.
-    pub lr: f64,
-    /// Largest global norm of the gradient; 0: no limit.
-    pub clip_norm: f64,
-    /// Largest absolute value of a gradient; 0: no limit. Excludes `clip_norm`.
-    pub clip_value: f64,
-    /// λ of AdamW.
-    pub weight_decay: f64,
-    /// Probability of dropping an output on its way to the next layer or the decoder.
-    pub dropout: f64,
-    /// How the corpus is split.
-    pub split: Split,
-    /// Share for validation.
-    pub val: f64,
-    /// Share for the test at the end.
-    pub test: f64,
-    /// Where every random choice comes from.
-    pub seed: u64,
-    /// 0: one for each core.
-    pub threads: usize,
-}
+use divergence::has_non_finite;
+use tying::{fold_tied, tie};
 
-/// An update rule with its default constants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OptimizerName {
-    /// Adam; AdamW with weight decay.
-    Adam,
-    /// RMSprop with char-rnn's decay of 0.95.
-    Rmsprop,
-    /// Adagrad.
-    Adagrad,
-    /// SGD with momentum 0.9.
-    Sgd,
-}
+pub use checkpoints::Checkpoints;
+pub use config::{OptimizerName, ScheduleName, TrainConfig};
+pub use error::TrainError;
+pub use memory::Memory;
+pub use progress::Progress;
+pub use run::{Event, Interval, Run, Saving, Validation};
+
+mod checkpoints;
+mod config;
+mod divergence;
+mod error;
+mod memory;
+mod pace;
+mod progress;
+mod run;
+mod state;
+mod tying;
 
 /// A model in training.
 #[derive(Debug)]
@@ -102,6 +60,14 @@ pub struct Trainer {
     learner: Learner<f32>,
     optimizer: Optimizer,
     clipper: Clipper,
+    rate: LearningRate,
+    rows: RowDropout,
+    average: Option<Average>,
+    /// Whether every step reads the first window.
+    one_batch: bool,
+    /// SHA-256 of the text.
+    text_digest: String,
+    text_len: usize,
 }
 
 /// What a step did.
@@ -121,209 +87,6 @@ pub struct StepReport {
     pub lr: f64,
     /// Symbols predicted.
     pub characters: u64,
-}
-
-/// Why training cannot start or go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrainError {
-    /// A setting out of its range.
-    #[error("{what} = {value} is out of range: {range}")]
-    Setting {
-        /// Which one.
-        what: &'static str,
-        /// Its value.
-        value: f64,
-        /// What would do.
-        range: &'static str,
-    },
-    /// Loss or gradient is not finite. The model is as it was before the step.
-    #[error(
-        "training diverged at step {step}: the {what} is not finite; lower the learning rate or clip the gradient"
-    )]
-    Diverged {
-        /// The step that was not done.
-        step: u64,
-        /// Loss, or the tensor with the first non-finite gradient.
-        what: String,
-    },
-    /// More memory than the system gives.
-    #[error(
-        "training needs about {mebibytes} MiB, which this machine does not have: give a smaller hidden width, \
-         batch or sequence length"
-    )]
-    Memory {
-        /// What would be needed.
-        mebibytes: u128,
-    },
-    /// The network.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The text.
-    #[error(transparent)]
-    Corpus(#[from] CorpusError),
-    /// The text's symbols.
-    #[error(transparent)]
-    Vocabulary(#[from] VocabularyError),
-    /// The update rule.
-    #[error(transparent)]
-    Optimizer(#[from] OptimizerError),
-    /// The clipping.
-    #[error(transparent)]
-    Clip(#[from] ClipError),
-    /// `IFOG_ISA`.
-    #[error(transparent)]
-    Level(#[from] LevelError),
-    /// The threads.
-    #[error(transparent)]
-    Pool(#[from] PoolError),
-    /// The model, in evaluation or sampling.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-}
-
-impl Default for TrainConfig {
-    fn default() -> Self {
-        Self {
-            cell: Cell::Lstm,
-            hidden: 128,
-            layers: 2,
-            embedding: 0,
-            init: Init::Uniform,
-            forget_bias: 1.0,
-            vocab: Mode::Auto,
-            batch: 50,
-            seq_len: 50,
-            epochs: None,
-            steps: None,
-            max_seconds: None,
-            optimizer: OptimizerName::Adam,
-            lr: 2e-3,
-            clip_norm: 5.0,
-            clip_value: 0.0,
-            weight_decay: 0.0,
-            dropout: 0.0,
-            split: Split::Contiguous,
-            val: 0.1,
-            test: 0.0,
-            seed: 0,
-            threads: 0,
-        }
-    }
-}
-
-impl TrainConfig {
-    /// Checks the settings that no other part checks.
-    fn validate(&self) -> Result<(), TrainError> {
-        let checks = [
-            (
-                "lr",
-                self.lr,
-                self.lr > 0.0 && self.lr.is_finite(),
-                "give a finite number above 0",
-            ),
-            (
-                "dropout",
-                self.dropout,
-                (0.0..1.0).contains(&self.dropout),
-                "give a share from 0 to below 1",
-            ),
-            (
-                "forget_bias",
-                f64::from(self.forget_bias),
-                self.forget_bias.is_finite(),
-                "give a finite number",
-            ),
-            (
-                "epochs",
-                self.epochs.unwrap_or(1.0),
-                self.epochs.is_none_or(|e| e > 0.0 && e.is_finite()),
-                "give a finite number above 0",
-            ),
-            (
-                "max_seconds",
-                self.max_seconds.unwrap_or(1.0),
-                self.max_seconds.is_none_or(|s| s > 0.0 && s.is_finite()),
-                "give a finite number above 0",
-            ),
-            (
-                "clip_norm",
-                self.clip_norm,
-                self.clip_norm >= 0.0 && self.clip_norm.is_finite(),
-                "give a finite number, 0 for no clipping",
-            ),
-            (
-                "clip_value",
-                self.clip_value,
-                self.clip_value >= 0.0 && self.clip_value.is_finite(),
-                "give a finite number, 0 for no clipping",
-            ),
-            (
-                "weight_decay",
-                self.weight_decay,
-                self.weight_decay == 0.0 || self.optimizer == OptimizerName::Adam,
-                "only Adam decays weights, the other optimisers need 0",
-            ),
-        ];
-        match checks.into_iter().find(|(_, _, ok, _)| !ok) {
-            Some((what, value, _, range)) => Err(TrainError::Setting { what, value, range }),
-            None => Ok(()),
-        }
-    }
-
-    fn optimizer(&self) -> OptimizerConfig {
-        match self.optimizer {
-            OptimizerName::Sgd => OptimizerConfig::sgd(),
-            OptimizerName::Adagrad => OptimizerConfig::adagrad(),
-            OptimizerName::Rmsprop => OptimizerConfig::rmsprop(),
-            OptimizerName::Adam => match OptimizerConfig::adam() {
-                OptimizerConfig::Adam {
-                    beta1, beta2, eps, ..
-                } => OptimizerConfig::Adam {
-                    beta1,
-                    beta2,
-                    eps,
-                    weight_decay: self.weight_decay,
-                },
-                other => other,
-            },
-        }
-    }
-
-    fn clip(&self) -> ClipRule {
-        match (self.clip_norm > 0.0, self.clip_value > 0.0) {
-            (_, true) => ClipRule::Value(self.clip_value as f32),
-            (true, false) => ClipRule::GlobalNorm(self.clip_norm),
-            (false, false) => ClipRule::Off,
-        }
-    }
-
-    /// What a checkpoint keeps of the run; nothing that depends on time or machine.
-    fn record(&self) -> TrainingRecord {
-        let split = match self.split {
-            Split::Contiguous => "contiguous",
-            Split::Streams => "streams",
-        };
-        let entries = [
-            ("split", split.to_owned()),
-            ("val", self.val.to_string()),
-            ("test", self.test.to_string()),
-            ("batch", self.batch.to_string()),
-            ("seq_len", self.seq_len.to_string()),
-            ("optimizer", self.optimizer().name().to_owned()),
-            ("lr", self.lr.to_string()),
-            ("clip_norm", self.clip_norm.to_string()),
-            ("dropout", self.dropout.to_string()),
-            ("seed", self.seed.to_string()),
-        ];
-        entries
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect()
-    }
 }
 
 impl Trainer {
@@ -361,26 +124,44 @@ impl Trainer {
             layers: config.layers,
             outputs: symbols,
         };
-        let layout = Layout::new(network)?;
+        let layout = Layout::with_widths(network, &config.layer_widths())?;
         let (steps, batch) = (corpus.seq_len(), corpus.batch());
-        check_memory(&layout, steps, batch)?;
-        let parameters = initial_parameters(&layout, config.init, config.forget_bias, config.seed);
+        let room = match config.checkpoint_every {
+            0 => steps,
+            every => every.min(steps),
+        };
+        Memory::predict(&layout, &config, &corpus, text.len()).check()?;
+        let mut parameters =
+            initial_parameters(&layout, config.init, config.forget_bias, config.seed);
+        if config.chrono > 0 {
+            chrono_biases(&layout, &mut parameters, config.chrono, config.seed);
+        }
+        if config.tie {
+            tie(&layout, &mut parameters);
+        }
         let pool = Pool::new(config.threads)?;
         let rng = Rng::new(config.seed, Stream::Dropout);
-        let dropout = Dropout::new(
-            config.dropout,
-            network.layers,
-            steps * batch * network.hidden,
-            rng,
-        );
+        let dropout = Dropout::new(config.dropout, layout.widths(), room * batch, rng);
+        let dropout = dropout.variational(config.variational);
         let weights = Packed::new(&layout, level, true)?;
         let learner =
-            pool.install(|| Learner::new(&weights, steps, batch, dropout, Threads::current()))?;
-        let mut model = LanguageModel::new(network, vocabulary, parameters)?;
+            pool.install(|| Learner::new(&weights, room, batch, dropout, Threads::current()))?;
+        let mut model = LanguageModel::with_layout(layout.clone(), vocabulary, parameters)?;
         model.record = config.record();
         Ok(Self {
             optimizer: Optimizer::new(config.optimizer(), layout.len())?,
             clipper: Clipper::new(config.clip())?,
+            rate: LearningRate::new(config.lr, config.warmup, config.decay()),
+            rows: RowDropout::new(
+                &layout,
+                config.dropout_input,
+                config.dropout_recurrent,
+                Rng::new(config.seed, Stream::Rows),
+            ),
+            average: (config.ema > 0.0).then(|| Average::new(config.ema, &model.parameters)),
+            one_batch: false,
+            text_digest: data_digest(text),
+            text_len: text.len(),
             windows: corpus.training_windows(),
             window: Window::default(),
             config,
@@ -398,25 +179,62 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Diverged`]: the loss or the gradient is not finite. The parameters were not touched.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
-        self.windows.read(self.corpus.tokens(), &mut self.window);
-        if self.window.first {
+        self.step_at(0.0)
+    }
+
+    /// As [`Trainer::step`], with the part of the run that is done, 0 to 1: what a cosine schedule follows in a run
+    /// that is limited by the clock. A run of a known number of steps follows those.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn step_at(&mut self, fraction: f64) -> Result<StepReport, TrainError> {
+        let step = self.optimizer.steps() + 1;
+        // A weight that this window does not read would otherwise pass unseen.
+        if has_non_finite(&self.model.parameters) {
+            let what = self.non_finite(f64::NAN);
+            return Err(TrainError::Diverged { step, what });
+        }
+        let lr = self.rate.at(Place {
+            step,
+            epoch: self.windows.position().epoch,
+            fraction: match self.total_steps() {
+                Some(total) => (step - 1) as f64 / total as f64,
+                None => fraction,
+            },
+        });
+        if !(self.one_batch && step > 1) {
+            self.windows.read(self.corpus.tokens(), &mut self.window);
+        }
+        if self.window.first || self.one_batch {
             self.learner.state.reset();
         }
-        let step = self.optimizer.steps() + 1;
-        let (window, level, lr) = (&self.window, self.level, self.config.lr);
+        let (window, level) = (&self.window, self.level);
         let (weights, learner) = (&mut self.weights, &mut self.learner);
         let (clipper, optimizer, model) = (&mut self.clipper, &mut self.optimizer, &mut self.model);
+        let (masks, average) = (&mut self.rows, &mut self.average);
         let vocabulary = model.vocabulary.len();
-        let rows = window.targets.len();
+        let (rows, tied) = (window.targets.len(), self.config.tie);
         let (loss, grad_norm) = self.pool.install(|| {
-            weights.load(&model.parameters, Threads::current());
+            weights.load(masks.draw(&model.parameters), Threads::current());
             let inputs = Inputs::Tokens(&window.inputs);
-            let sum = learner.learn(weights, inputs, window.seq_len, |logits| {
-                softmax_cross_entropy(level, logits, vocabulary, &window.targets, rows)
-            });
+            let sum =
+                learner.learn_in_segments(weights, inputs, window.seq_len, |range, logits| {
+                    let targets = &window.targets[range];
+                    softmax_cross_entropy(level, logits, vocabulary, targets, rows)
+                });
+            masks.backward(&mut learner.gradient);
+            if tied {
+                fold_tied(&model.layout, &mut learner.gradient);
+            }
             let norm = clipper.clip(&mut learner.gradient);
             if sum.is_finite() && norm.is_finite() {
                 optimizer.step(&mut model.parameters, &learner.gradient, lr);
+                if tied {
+                    tie(&model.layout, &mut model.parameters);
+                }
+                if let Some(average) = average {
+                    average.update(&model.parameters, step);
+                }
             }
             (sum / rows as f64, norm)
         });
@@ -446,8 +264,10 @@ impl Trainer {
     pub fn validate(&mut self) -> Result<f64, TrainError> {
         let (weights, model) = (&mut self.weights, &self.model);
         let (level, corpus) = (self.level, &self.corpus);
+        let average = self.average.as_ref();
+        let evaluated = average.map_or(&model.parameters, |average| &average.values);
         let evaluation = self.pool.install(|| {
-            weights.load(&model.parameters, Threads::current());
+            weights.load(evaluated, Threads::current());
             evaluate(weights, level, corpus, PartName::Val)
         });
         Ok(evaluation?.loss)
@@ -464,7 +284,9 @@ impl Trainer {
         prime: &[u8],
         seed: u64,
     ) -> Result<Vec<u8>, TrainError> {
-        let mut generator = self.model.generator(seed, temperature, None)?;
+        let averaged = self.averaged();
+        let model = averaged.as_ref().unwrap_or(&self.model);
+        let mut generator = model.generator(seed, temperature, None)?;
         generator.feed(prime)?;
         let mut text = Vec::new();
         for _ in 0..length {
@@ -481,7 +303,47 @@ impl Trainer {
         let record = &mut self.model.record;
         record.insert("step".to_owned(), self.optimizer.steps().to_string());
         record.insert("val_loss".to_owned(), format!("{val_loss:.6}"));
-        Ok(self.model.save(path)?)
+        match self.averaged() {
+            Some(mut averaged) => Ok(averaged.save(path)?),
+            None => Ok(self.model.save(path)?),
+        }
+    }
+
+    /// The model with averaged weights, if they are averaged.
+    fn averaged(&self) -> Option<LanguageModel> {
+        let average = self.average.as_ref()?;
+        Some(LanguageModel {
+            parameters: average.values.clone(),
+            ..self.model.clone()
+        })
+    }
+
+    /// From now on every step reads the same window, from the zero state: a model and a learning rate that cannot learn
+    /// one batch by heart have something wrong.
+    pub fn overfit_one_batch(&mut self) {
+        self.one_batch = true;
+    }
+
+    /// What the run needs of memory, predicted.
+    pub fn memory(&self) -> Memory {
+        Memory::predict(
+            &self.model.layout,
+            &self.config,
+            &self.corpus,
+            self.text_len,
+        )
+    }
+
+    /// Floating-point operations of a training step for each character: three times those of the forward pass, in which a
+    /// one-hot or embedded input is a row copy.
+    pub fn flops_per_character(&self) -> u64 {
+        let layers = self.model.layout.shapes().iter().enumerate();
+        let of_layers = layers.map(|(layer, shape)| {
+            let dense = if layer == 0 { 0 } else { shape.input() };
+            (dense + shape.hidden()) * shape.columns()
+        });
+        let decoder = self.model.layout.decoder_weight().len();
+        3 * 2 * (of_layers.sum::<usize>() + decoder) as u64
     }
 
     /// Sentences about what was not done as asked, such as a batch shrunk to a small text.
@@ -511,6 +373,16 @@ impl Trainer {
         self.windows.windows_per_epoch() as u64
     }
 
+    /// Tells the schedule of a validation loss.
+    pub fn observe(&mut self, val_loss: f64) {
+        self.rate.observe(val_loss);
+    }
+
+    /// Steps done.
+    pub fn steps(&self) -> u64 {
+        self.optimizer.steps()
+    }
+
     /// Whether [`Trainer::total_steps`] are done.
     pub fn finished(&self) -> bool {
         self.total_steps()
@@ -531,94 +403,198 @@ impl Trainer {
     pub fn threads(&self) -> usize {
         self.pool.threads()
     }
+}
 
-    /// What is not finite: the loss, or the first tensor whose gradient is not.
-    fn non_finite(&self, loss: f64) -> String {
-        if !loss.is_finite() {
-            return "loss".to_owned();
+#[cfg(test)]
+impl Trainer {
+    /// Puts a value where a weight was.
+    fn plant(&mut self, value: f32) {
+        self.model.parameters[3] = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+
+    fn config() -> TrainConfig {
+        TrainConfig {
+            hidden: 8,
+            layers: 2,
+            batch: 2,
+            seq_len: 10,
+            threads: 1,
+            ..TrainConfig::default()
         }
-        let mut tensors = self.model.layout.tensors().into_iter();
-        let gradient = &self.learner.gradient;
-        let bad = tensors.find(|(_, range)| gradient[range.clone()].iter().any(|g| !g.is_finite()));
-        bad.map_or("norm of the gradient".to_owned(), |(name, _)| {
-            format!("gradient of {name}")
-        })
-    }
-}
-
-/// Asks the system for all the memory at once, and gives it back: a refusal here is a sentence, later it would be an
-/// abort.
-fn check_memory(layout: &Layout, steps: usize, batch: usize) -> Result<(), TrainError> {
-    // Parameters, gradient, two moments, and two packings.
-    let parameters = 6 * layout.len() as u128;
-    let config = layout.config();
-    let rows = steps as u128 * batch as u128;
-    let tapes = layout.shapes().iter().map(|shape| {
-        Tape::<f32>::floats(*shape, steps, batch).map_or(u128::MAX >> 32, |floats| floats as u128)
-    });
-    // Outputs of the decoder, gradients of two layers' outputs, two masks a layer.
-    let rest = rows * (config.outputs + (2 + 2 * config.layers) * config.hidden) as u128;
-    let bytes = 4 * (parameters + tapes.sum::<u128>() + rest);
-    let mut probe = Vec::<u8>::new();
-    let fits = usize::try_from(bytes).is_ok_and(|bytes| probe.try_reserve_exact(bytes).is_ok());
-    if fits {
-        Ok(())
-    } else {
-        Err(TrainError::Memory {
-            mebibytes: bytes >> 20,
-        })
-    }
-}
-
-/// [`Cell`] by name.
-mod cell_name {
-    use ifog_kernels::Cell;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(cell: &Cell, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(cell.name())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Cell, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        let unknown = || {
-            D::Error::custom(format!(
-                "unknown cell '{name}': lstm, gru, gru-after or rnn"
-            ))
+    const TEXT: &[u8] = b"the fog comes in on little feet, it sits and looks and then moves on.\n";
+
+    /// Planted at a step, found at that step, named as the first tensor it is in, and nothing is changed by it.
+    #[test]
+    fn a_planted_nan_is_named() {
+        let plant = |name: &str| {
+            let mut trainer = Trainer::new(config(), TEXT).unwrap();
+            trainer.step().unwrap();
+            let tensors = trainer.model.layout.tensors();
+            let (_, range) = tensors.into_iter().find(|(n, _)| n == name).unwrap();
+            trainer.model.parameters[range.end - 1] = f32::NAN;
+            let before = trainer.model.parameters.clone();
+            let error = trainer.step().unwrap_err();
+            assert!(
+                matches!(error, TrainError::Diverged { step: 2, .. }),
+                "{error}"
+            );
+            let same = before.iter().zip(&trainer.model.parameters);
+            assert!(same.into_iter().all(|(a, b)| a.to_bits() == b.to_bits()));
+            error.to_string()
         };
-        Cell::named(&name).ok_or_else(unknown)
-    }
-}
-
-/// [`Mode`] by name.
-mod mode_name {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    use crate::vocabulary::Mode;
-
-    const NAMES: [(&str, Mode); 3] = [
-        ("auto", Mode::Auto),
-        ("bytes", Mode::Bytes),
-        ("characters", Mode::Characters),
-    ];
-
-    pub(super) fn serialize<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
-        let name = NAMES.iter().find(|(_, known)| known == mode);
-        serializer.serialize_str(name.map_or("auto", |(name, _)| name))
+        for name in ["w_l0", "u_l0", "b_l1", "decoder_w"] {
+            assert!(plant(name).contains(&format!("weight tensor {name} is not finite")));
+        }
+        // A carried state that is none shows in the layer that reads it.
+        let mut trainer = Trainer::new(config(), &TEXT.repeat(3)).unwrap();
+        trainer.step().unwrap();
+        trainer.learner.state.h[1][0] = f32::NAN;
+        let error = trainer.step().unwrap_err().to_string();
+        assert!(
+            error.contains("output of layer 1") && error.contains("learning rate"),
+            "{error}"
+        );
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Mode, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        let known = NAMES.iter().find(|(known, _)| *known == name);
-        let unknown = || {
-            D::Error::custom(format!(
-                "unknown vocabulary '{name}': auto, bytes or characters"
-            ))
+    #[test]
+    fn one_batch_is_learnt_by_heart() {
+        let mut trainer = Trainer::new(
+            TrainConfig {
+                lr: 0.02,
+                ..config()
+            },
+            TEXT,
+        )
+        .unwrap();
+        trainer.overfit_one_batch();
+        let losses: Vec<f64> = (0..300).map(|_| trainer.step().unwrap().loss).collect();
+        assert!(losses[299] < 0.05, "{}", losses[299]);
+        assert_eq!(trainer.windows.position().window, 1);
+    }
+
+    #[test]
+    fn tied_weights_stay_tied() {
+        let config = TrainConfig {
+            embedding: 8,
+            tie: true,
+            ..config()
         };
-        known.map(|(_, mode)| *mode).ok_or_else(unknown)
+        let mut trainer = Trainer::new(config, TEXT).unwrap();
+        let before = trainer.model.parameters.clone();
+        for _ in 0..5 {
+            trainer.step().unwrap();
+        }
+        let layout = trainer.model.layout.clone();
+        let symbols = layout.config().outputs;
+        let (e, w) = (layout.embedding(), layout.decoder_weight());
+        for v in 0..symbols {
+            for h in 0..8 {
+                let [e, w] = [e.start + v * 8 + h, w.start + h * symbols + v];
+                assert_eq!(trainer.model.parameters[e], trainer.model.parameters[w]);
+                assert_ne!(trainer.model.parameters[e], before[e]);
+                assert_eq!(trainer.learner.gradient[w], 0.0);
+            }
+        }
+    }
+
+    #[test]
+    fn averaged_weights_are_what_is_evaluated() {
+        let config = TrainConfig {
+            ema: 0.99,
+            lr: 0.05,
+            ..config()
+        };
+        let mut trainer = Trainer::new(config.clone(), TEXT).unwrap();
+        let mut plain = Trainer::new(TrainConfig { ema: 0.0, ..config }, TEXT).unwrap();
+        for _ in 0..20 {
+            let (ours, theirs) = (trainer.step().unwrap().loss, plain.step().unwrap().loss);
+            assert_eq!(ours, theirs, "averaging changes no step");
+        }
+        assert_ne!(trainer.validate().unwrap(), plain.validate().unwrap());
+        plain.model.parameters = trainer.average.as_ref().unwrap().values.clone();
+        assert_eq!(trainer.validate().unwrap(), plain.validate().unwrap());
+    }
+
+    #[test]
+    fn settings_that_do_not_fit_together_are_refused() {
+        let refused = |config: TrainConfig, what: &str| {
+            let error = Trainer::new(config, TEXT).unwrap_err();
+            assert!(error.to_string().starts_with(what), "{error}");
+        };
+        refused(
+            TrainConfig {
+                tie: true,
+                embedding: 5,
+                ..config()
+            },
+            "embedding = 5",
+        );
+        refused(
+            TrainConfig {
+                chrono: 2,
+                ..config()
+            },
+            "chrono = 2",
+        );
+        refused(
+            TrainConfig {
+                chrono: 9,
+                cell: ifog_kernels::Cell::Rnn,
+                ..config()
+            },
+            "chrono",
+        );
+        let (wide, three) = (vec![1 << 21, 8], vec![4, 5, 6]);
+        refused(
+            TrainConfig {
+                widths: three,
+                ..config()
+            },
+            "layers = 2",
+        );
+        refused(
+            TrainConfig {
+                widths: wide,
+                ..config()
+            },
+            "a network with hidden",
+        );
+        refused(
+            TrainConfig {
+                lr_min: 1.0,
+                ..config()
+            },
+            "lr_min = 1",
+        );
+        refused(
+            TrainConfig {
+                lr_decay: 0.0,
+                ..config()
+            },
+            "lr_decay = 0",
+        );
+        refused(
+            TrainConfig {
+                dropout_recurrent: 1.0,
+                ..config()
+            },
+            "dropout_recurrent = 1",
+        );
+        refused(
+            TrainConfig {
+                ema: 1.0,
+                ..config()
+            },
+            "ema = 1",
+        );
     }
 }

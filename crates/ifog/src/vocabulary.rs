@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 pub const MAX_SYMBOLS: usize = 65_536;
 
 /// How a text is to be cut into symbols.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Characters if the text is valid UTF-8, bytes otherwise.
     #[default]

@@ -37,7 +37,7 @@ fn the_options_of_the_contract_exist() {
         (
             "train",
             "--cell --hidden --layers --batch --seq-len --epochs --steps --max-seconds --optimizer --lr \
-                   --clip-norm --dropout --split --val --test --seed --threads --out --json",
+                   --clip-norm --dropout --split --val --test --seed --threads --out --resume --json",
         ),
         ("sample", "--length --temperature --prime --seed"),
         ("eval", "--split-part --json"),
@@ -104,7 +104,6 @@ fn wrong_usage_has_code_2() {
         &["train", "text.txt", "--steps", "5", "--epochs", "5"],
         &["--steps", "--epochs"],
     );
-    refused(&["train", "text.txt", "--resume", "run"], &["--resume"]);
     refused(
         &["train", "text.txt", "--clip-norm", "1", "--clip-value", "1"],
         &["--clip-norm"],

@@ -3,7 +3,10 @@
 
 mod bad_input;
 mod command;
+mod flow;
+mod forecast;
 mod gradients;
 mod help;
+mod interruption;
 mod same_bits;
 mod training;

@@ -33,7 +33,7 @@ fn the_summary_has_the_fields_of_the_contract() {
         .run();
     let summary = trained.json();
     let number = |field: &str| summary[field].as_f64().unwrap_or_else(|| panic!("{field}"));
-    assert_eq!(summary.as_object().unwrap().len(), 13);
+    assert_eq!(summary.as_object().unwrap().len(), 15);
     assert!(number("best_val_loss") < number("initial_val_loss"));
     assert!(number("final_train_loss") > 0.0);
     assert!(number("chars_per_s") > 0.0 && number("seconds") > 0.0 && number("epochs") > 0.0);
@@ -137,6 +137,49 @@ fn eval_reproduces_the_validation_loss_of_training() {
             assert!(number("chars") > 100.0);
         }
     }
+}
+
+#[test]
+fn layers_of_different_widths() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    let train = |extra: &[&str]| {
+        let arguments = [
+            "train",
+            "rhyme.txt",
+            "--hidden",
+            "16,8,12",
+            "--steps",
+            "20",
+            "--out",
+            "run",
+        ];
+        folder
+            .ifog(arguments)
+            .args(["--quiet", "--json"])
+            .args(extra)
+            .run()
+    };
+    let summary = train(&["--dropout", "0.1"]).json();
+    let info = folder.ifog(["info", "run", "--json"]).run().json();
+    assert_eq!(info["widths"], serde_json::json!([16, 8, 12]));
+    assert_eq!((&info["hidden"], &info["layers"]), (&12.into(), &3.into()));
+    let text = folder.ifog(["info", "run"]).run();
+    assert!(
+        text.succeeded().stdout.contains("3 layer(s) of 16, 8, 12"),
+        "{}",
+        text.stdout
+    );
+    let report = folder
+        .ifog(["eval", "run", "rhyme.txt", "--json"])
+        .run()
+        .json();
+    let (loss, trained) = (
+        report["loss"].as_f64().unwrap(),
+        summary["best_val_loss"].as_f64().unwrap(),
+    );
+    assert!((loss - trained).abs() <= 5e-7 * trained, "{loss} {trained}");
+    train(&["--overwrite", "--layers", "2"]).refused(2, &["layers = 2", "widths"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// A run of a known number of steps never looks at the clock: the steps at which it validates, and so
 /// the model it keeps, are the same on every machine.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Schedule {
+pub(super) enum Pace {
     /// Validate after every so many steps, and at the end.
     Steps {
         /// Steps between validations, at least 1.
@@ -26,21 +26,29 @@ pub(crate) enum Schedule {
 
 /// Where a run is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
+pub(super) struct Moment {
     /// Steps done.
-    pub(crate) step: u64,
+    pub(super) step: u64,
     /// Wall time since training started.
-    pub(crate) elapsed: Duration,
+    pub(super) elapsed: Duration,
     /// Wall time since the last validation ended.
-    pub(crate) since_validation: Duration,
+    pub(super) since_validation: Duration,
     /// What a validation takes.
-    pub(crate) validation: Duration,
+    pub(super) validation: Duration,
 }
 
-impl Schedule {
+impl Pace {
+    /// For a run that ends after so many steps or seconds; without either, it goes on for ever.
+    pub(super) fn of(total: Option<u64>, seconds: Option<f64>, steps_per_epoch: u64) -> Self {
+        match total {
+            Some(total) => Self::of_steps(total, steps_per_epoch),
+            None => Self::of_seconds(seconds.unwrap_or(f64::MAX)),
+        }
+    }
+
     /// For a run of `total` steps: a validation each epoch, but at least [`FEWEST`] and at most [`MOST`]
     /// in all, as far as there are steps.
-    pub(crate) fn of_steps(total: u64, steps_per_epoch: u64) -> Self {
+    pub(super) fn of_steps(total: u64, steps_per_epoch: u64) -> Self {
         let every = steps_per_epoch.clamp(total.div_ceil(MOST), total.div_ceil(FEWEST));
         Self::Steps {
             every: every.max(1),
@@ -50,7 +58,7 @@ impl Schedule {
 
     /// For a run of so many seconds: a validation every tenth of them, but not more than two a second and
     /// at least every 8 seconds.
-    pub(crate) fn of_seconds(limit: f64) -> Self {
+    pub(super) fn of_seconds(limit: f64) -> Self {
         let limit = Duration::try_from_secs_f64(limit).unwrap_or(Duration::MAX);
         Self::Clock {
             every: (limit / 10).clamp(Duration::from_millis(500), Duration::from_secs(8)),
@@ -59,7 +67,7 @@ impl Schedule {
     }
 
     /// Whether a validation is due. At the end there always is one.
-    pub(crate) fn validates(&self, now: &Moment) -> bool {
+    pub(super) fn validates(&self, now: &Moment) -> bool {
         self.is_over(now)
             || match *self {
                 Self::Steps { every, .. } => now.step.is_multiple_of(every),
@@ -68,7 +76,7 @@ impl Schedule {
     }
 
     /// Whether the last step is done.
-    pub(crate) fn is_over(&self, now: &Moment) -> bool {
+    pub(super) fn is_over(&self, now: &Moment) -> bool {
         match *self {
             Self::Steps { total, .. } => now.step >= total,
             Self::Clock { limit, .. } => now.elapsed.saturating_add(now.validation) >= limit,
@@ -76,7 +84,7 @@ impl Schedule {
     }
 
     /// The part of the run that is done, 0 to 1.
-    pub(crate) fn fraction(&self, now: &Moment) -> f64 {
+    pub(super) fn fraction(&self, now: &Moment) -> f64 {
         let fraction = match *self {
             Self::Steps { total, .. } => now.step as f64 / total as f64,
             Self::Clock { limit, .. } => now.elapsed.as_secs_f64() / limit.as_secs_f64(),
@@ -85,7 +93,7 @@ impl Schedule {
     }
 
     /// The time that is left, at the speed so far.
-    pub(crate) fn left(&self, now: &Moment) -> Duration {
+    pub(super) fn left(&self, now: &Moment) -> Duration {
         match *self {
             Self::Steps { total, .. } => {
                 let per_step = now.elapsed.as_secs_f64() / now.step.max(1) as f64;
@@ -116,9 +124,9 @@ mod tests {
     }
 
     fn every(total: u64, steps_per_epoch: u64) -> u64 {
-        match Schedule::of_steps(total, steps_per_epoch) {
-            Schedule::Steps { every, .. } => every,
-            Schedule::Clock { .. } => panic!("a schedule of steps"),
+        match Pace::of_steps(total, steps_per_epoch) {
+            Pace::Steps { every, .. } => every,
+            Pace::Clock { .. } => panic!("a pace of steps"),
         }
     }
 
@@ -133,32 +141,32 @@ mod tests {
 
     #[test]
     fn a_run_of_steps_does_not_look_at_the_clock() {
-        let schedule = Schedule::of_steps(100, 1000);
+        let pace = Pace::of_steps(100, 1000);
         for step in 1..=100 {
             let (early, late) = (at(step, 0), at(step, 1_000_000));
-            assert_eq!(schedule.validates(&early), schedule.validates(&late));
-            assert_eq!(schedule.is_over(&early), schedule.is_over(&late));
+            assert_eq!(pace.validates(&early), pace.validates(&late));
+            assert_eq!(pace.is_over(&early), pace.is_over(&late));
         }
-        assert!(schedule.is_over(&at(100, 0)) && schedule.validates(&at(100, 0)));
-        assert!(!schedule.is_over(&at(99, 0)));
+        assert!(pace.is_over(&at(100, 0)) && pace.validates(&at(100, 0)));
+        assert!(!pace.is_over(&at(99, 0)));
     }
 
     #[test]
     fn a_limit_beyond_all_time_is_no_panic() {
-        let schedule = Schedule::of_seconds(1e300);
-        assert!(!schedule.is_over(&at(1, 1)));
+        let pace = Pace::of_seconds(1e300);
+        assert!(!pace.is_over(&at(1, 1)));
         assert_eq!(
-            Schedule::of_steps(u64::MAX, 1).left(&at(1, u64::MAX)),
+            Pace::of_steps(u64::MAX, 1).left(&at(1, u64::MAX)),
             Duration::MAX
         );
     }
 
     #[test]
     fn the_last_validation_is_within_the_time() {
-        let schedule = Schedule::of_seconds(60.0);
+        let pace = Pace::of_seconds(60.0);
         let mut now = at(5, 58);
-        assert!(!schedule.is_over(&now));
+        assert!(!pace.is_over(&now));
         now.validation = Duration::from_secs(2);
-        assert!(schedule.is_over(&now) && schedule.validates(&now));
+        assert!(pace.is_over(&now) && pace.validates(&now));
     }
 }

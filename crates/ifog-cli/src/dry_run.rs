@@ -1,0 +1,146 @@
+//! `ifog train --dry-run` and `--overfit-one-batch`: questions to a configuration before it costs hours.
+
+use std::time::{Duration, Instant};
+
+use ifog::train::Trainer;
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::memory::{self, peak_bytes};
+use crate::output::{print_json, print_line};
+use crate::progress::{Clock, Nats};
+
+/// What `--dry-run --json` prints.
+#[derive(Serialize)]
+struct Forecast {
+    parameters: usize,
+    /// Of a training step.
+    flops_per_char: u64,
+    memory: Vec<Part>,
+    /// Predicted, in bytes, with the process itself.
+    memory_total: u64,
+    /// The most this process had in memory, in bytes; absent where the system does not say.
+    peak_measured: Option<u64>,
+    chars_per_s: f64,
+    gflops: f64,
+    steps_per_epoch: u64,
+    seconds_per_epoch: f64,
+    /// Absent for a run that is limited by the clock.
+    seconds_in_all: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Part {
+    name: &'static str,
+    bytes: u128,
+}
+
+/// Measures steps for two seconds, at least one. The process had `process` bytes before the trainer.
+pub(crate) fn forecast(mut trainer: Trainer, process: u64, json: bool) -> Result<(), Failure> {
+    // The first step allocates and warms the caches.
+    trainer.step()?;
+    let (started, mut characters, mut steps) = (Instant::now(), 0, 0u32);
+    while steps == 0 || started.elapsed() < MEASURED {
+        characters += trainer.step()?.characters;
+        steps += 1;
+    }
+    let per_step = started.elapsed().as_secs_f64() / f64::from(steps);
+    trainer.validate()?;
+    let memory = trainer.memory();
+    let chars_per_s = characters as f64 / started.elapsed().as_secs_f64();
+    let (flops, per_epoch) = (trainer.flops_per_character(), trainer.steps_per_epoch());
+    let forecast = Forecast {
+        parameters: trainer.model().parameters(),
+        flops_per_char: flops,
+        memory: memory
+            .parts()
+            .iter()
+            .copied()
+            .chain([("process itself", u128::from(process))])
+            .map(|(name, bytes)| Part { name, bytes })
+            .collect(),
+        memory_total: memory::predicted(&trainer, process),
+        peak_measured: peak_bytes(),
+        chars_per_s,
+        gflops: chars_per_s * flops as f64 / 1e9,
+        steps_per_epoch: per_epoch,
+        seconds_per_epoch: per_step * per_epoch as f64,
+        seconds_in_all: trainer
+            .total_steps()
+            .map(|steps| per_step * steps as f64)
+            .or(trainer.config().max_seconds),
+    };
+    if json {
+        return print_json(&forecast);
+    }
+    print_line(format!("parameters            {}", forecast.parameters))?;
+    print_line(format!("FLOPs a character     {}", forecast.flops_per_char))?;
+    for Part { name, bytes } in &forecast.memory {
+        print_line(format!("  {name:<24}{:>9.1} MiB", mebibytes(*bytes as f64)))?;
+    }
+    print_line(format!(
+        "memory, predicted     {:.1} MiB",
+        mebibytes(forecast.memory_total as f64)
+    ))?;
+    if let Some(peak) = forecast.peak_measured {
+        print_line(format!(
+            "memory, measured      {:.1} MiB at the peak of this trial",
+            mebibytes(peak as f64)
+        ))?;
+    }
+    print_line(format!(
+        "speed                 {:.0} characters/s, {:.1} GFLOP/s",
+        forecast.chars_per_s, forecast.gflops
+    ))?;
+    print_line(format!(
+        "an epoch              {} steps, {}",
+        forecast.steps_per_epoch,
+        clock(forecast.seconds_per_epoch)
+    ))?;
+    match forecast.seconds_in_all {
+        Some(seconds) => print_line(format!("the run               {}", clock(seconds))),
+        None => Ok(()),
+    }
+}
+
+/// Steps on one batch until it is known by heart.
+pub(crate) fn overfit(mut trainer: Trainer) -> Result<(), Failure> {
+    trainer.overfit_one_batch();
+    let steps = trainer.config().steps.unwrap_or(OVERFIT_STEPS);
+    let (mut first, mut last) = (f64::NAN, f64::NAN);
+    for step in 1..=steps {
+        last = trainer.step()?.loss;
+        if step == 1 {
+            first = last;
+        }
+        if step == 1 || step == steps || step.is_multiple_of(steps.div_ceil(10)) {
+            print_line(format!("step {step:>6}  {}", Nats(last)))?;
+        }
+        if last < KNOWN * first {
+            return print_line(format!(
+                "one batch is known by heart after {step} steps: {} at first, {} now",
+                Nats(first),
+                Nats(last)
+            ));
+        }
+    }
+    Err(Failure::work(format!(
+        "one batch is not known by heart after {steps} steps ({} at first, {} now): give more --steps, another --lr or a \
+         larger model",
+        Nats(first),
+        Nats(last)
+    )))
+}
+
+fn mebibytes(bytes: f64) -> f64 {
+    bytes / f64::from(1 << 20)
+}
+
+fn clock(seconds: f64) -> Clock {
+    Clock(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
+
+const MEASURED: Duration = Duration::from_secs(2);
+const OVERFIT_STEPS: u64 = 1000;
+/// The part of the first loss that counts as known.
+const KNOWN: f64 = 0.05;

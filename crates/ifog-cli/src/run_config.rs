@@ -1,0 +1,196 @@
+//! config.toml: what a run did, and what another can be told to do.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use ifog::train::{Interval, TrainConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::args;
+use crate::failure::Failure;
+
+/// The content of a configuration file.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct RunConfig {
+    /// Path of the text, relative to the working directory; absent for the sources of ifog.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) corpus: Option<String>,
+    /// The instruction set of the run: a note, no setting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) isa: Option<String>,
+    pub(crate) training: TrainConfig,
+    pub(crate) saving: SavingConfig,
+}
+
+/// When to save and what to keep: without influence on the result.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct SavingConfig {
+    #[serde(with = "interval_text")]
+    pub(crate) every: Interval,
+    pub(crate) keep: usize,
+}
+
+impl Default for SavingConfig {
+    fn default() -> Self {
+        Self {
+            every: Interval::Time(Duration::from_secs(60)),
+            keep: 3,
+        }
+    }
+}
+
+impl RunConfig {
+    /// Reads a file. A key that there is not is an error that names the nearest one there is.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let text = fs::read_to_string(path).map_err(|error| {
+            Failure::work(format!(
+                "cannot read the configuration {}: {error}; give a file such as the config.toml of a run",
+                path.display()
+            ))
+        })?;
+        Self::parse(&text).map_err(|reason| {
+            Failure::usage(format!("the configuration {}: {reason}", path.display()))
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        // The parser's message shows the line; of its several lines one is kept.
+        let one_line = |error: toml::de::Error| {
+            let line = error
+                .span()
+                .map(|span| 1 + text[..span.start].matches('\n').count());
+            let line = line.map_or(String::new(), |line| format!("line {line}: "));
+            format!("{line}{}", error.message().replace('\n', " "))
+        };
+        let table: toml::Table = text.parse().map_err(one_line)?;
+        check_keys("", &table, &["corpus", "isa", "training", "saving"])?;
+        let sections = [
+            ("training", keys_of(&TrainConfig::default())),
+            ("saving", keys_of(&SavingConfig::default())),
+        ];
+        for (section, known) in &sections {
+            if let Some(toml::Value::Table(table)) = table.get(*section) {
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                check_keys(section, table, &known)?;
+            }
+        }
+        toml::from_str(text).map_err(one_line)
+    }
+}
+
+/// The names of a struct's fields, those that are absent included.
+fn keys_of(value: &impl Serialize) -> Vec<String> {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::Object(fields)) => fields.keys().cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn check_keys(section: &str, table: &toml::Table, known: &[&str]) -> Result<(), String> {
+    let Some(unknown) = table.keys().find(|key| !known.contains(&key.as_str())) else {
+        return Ok(());
+    };
+    let place = match section {
+        "" => String::new(),
+        section => format!(" in [{section}]"),
+    };
+    // A hyphen for an underscore is no distance at all.
+    let plain = unknown.replace('-', "_");
+    let distance = |key: &&&str| strsim::damerau_levenshtein(&plain, key);
+    let nearest = known.iter().min_by_key(distance);
+    match nearest.filter(|key| distance(key) <= 1 + unknown.len() / 3) {
+        Some(key) => Err(format!(
+            "there is no key '{unknown}'{place}: did you mean '{key}'?"
+        )),
+        None => Err(format!(
+            "there is no key '{unknown}'{place}: there are {}",
+            known.join(", ")
+        )),
+    }
+}
+
+/// [`Interval`] as on the command line.
+mod interval_text {
+    use ifog::train::Interval;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(interval: &Interval, to: S) -> Result<S::Ok, S::Error> {
+        match interval {
+            Interval::Steps(n) => to.serialize_str(&format!("{n}steps")),
+            Interval::Time(time) => to.serialize_str(&format!("{}s", time.as_secs())),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Interval, D::Error> {
+        super::args::interval(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+
+    #[test]
+    fn a_file_comes_back_as_it_was() {
+        let config = RunConfig {
+            corpus: Some("a book.txt".to_owned()),
+            isa: Some("avx2".to_owned()),
+            training: TrainConfig {
+                lr: 0.1 + 0.2,
+                epochs: Some(1.0 / 3.0),
+                seed: 1 << 60,
+                ..TrainConfig::default()
+            },
+            saving: SavingConfig {
+                every: Interval::Steps(7),
+                keep: 2,
+            },
+        };
+        let read = RunConfig::parse(&toml::to_string(&config).unwrap()).unwrap();
+        assert_eq!(read.training, config.training);
+        assert_eq!(read.saving.every, config.saving.every);
+        assert_eq!(read.corpus, config.corpus);
+        assert_eq!(
+            RunConfig::parse("").unwrap().training,
+            TrainConfig::default()
+        );
+    }
+
+    #[test]
+    fn the_recipes_are_read() {
+        let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+        let Ok(files) = fs::read_dir(&recipes) else {
+            println!("skipped: {} is only in the repository", recipes.display());
+            return;
+        };
+        let mut count = 0;
+        for file in files {
+            let path = file.unwrap().path();
+            let config = RunConfig::read(&path).unwrap_or_else(|error| panic!("{error:?}"));
+            assert!(config.corpus.is_some() && config.training != TrainConfig::default());
+            count += 1;
+        }
+        assert!(count >= 9, "{count}");
+    }
+
+    #[test]
+    fn an_unknown_key_suggests_the_right_one() {
+        let refusal = |text: &str| RunConfig::parse(text).unwrap_err();
+        assert_eq!(
+            refusal("[training]\nhiden = 5"),
+            "there is no key 'hiden' in [training]: did you mean 'hidden'?"
+        );
+        assert!(refusal("[training]\nmax-seconds = 5").contains("'max_seconds'?"));
+        assert!(refusal("[trainig]").contains("did you mean 'training'?"));
+        assert!(refusal("[saving]\nzebra = 1").contains("there are every, keep"));
+        assert!(refusal("[training]\nlr = 'fast'").contains("line 2"));
+        assert!(refusal("[training]\ncell = 'lstn'").contains("lstm, gru"));
+        assert!(refusal("[saving]\nevery = 'often'").contains("30s"));
+        assert!(refusal("x").contains("line 1"));
+    }
+}

@@ -1,0 +1,99 @@
+//! The training states of a run directory: the last few, each complete on disk or not there at all.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::atomic_file::write_atomically;
+use crate::checkpoint::CheckpointError;
+use crate::train::TrainError;
+
+/// `training-{step}.safetensors` in a directory.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    directory: PathBuf,
+    keep: usize,
+}
+
+impl Checkpoints {
+    /// The states in `directory`; a save leaves the last `keep` (at least one).
+    #[must_use]
+    pub fn new(directory: &Path, keep: usize) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            keep: keep.max(1),
+        }
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The file of the state after `step` steps.
+    #[must_use]
+    pub fn file(&self, step: u64) -> PathBuf {
+        self.directory.join(format!("{PREFIX}{step:09}{SUFFIX}"))
+    }
+
+    /// Writes a state crash-safely, then removes those that are too old.
+    ///
+    /// # Errors
+    /// It cannot be written; the older ones are as they were.
+    pub fn save(&self, step: u64, state: &[u8]) -> Result<PathBuf, TrainError> {
+        let path = self.file(step);
+        write_atomically(&path, state).map_err(CheckpointError::from)?;
+        // A state that cannot be removed is no harm.
+        for (_, old) in self.list().into_iter().skip(self.keep) {
+            let _ = fs::remove_file(old);
+        }
+        Ok(path)
+    }
+
+    /// Steps and files, the newest first; empty if the directory cannot be read.
+    #[must_use]
+    pub fn list(&self) -> Vec<(u64, PathBuf)> {
+        let mut states: Vec<_> = self
+            .files()
+            .filter_map(|path| {
+                let name = path.file_name()?.to_str()?;
+                let step = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+                Some((step.parse().ok()?, path))
+            })
+            .collect();
+        states.sort_unstable();
+        states.reverse();
+        states
+    }
+
+    /// Removes all states, for a new run in their directory.
+    ///
+    /// # Errors
+    /// One cannot be removed.
+    pub fn clear(&self) -> std::io::Result<()> {
+        self.list()
+            .into_iter()
+            .try_for_each(|(_, path)| fs::remove_file(path))
+    }
+
+    /// Removes what killed runs left half written. Only for who holds the directory alone.
+    pub fn sweep(&self) {
+        let unfinished = self.files().filter(|path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| {
+                name.starts_with('.') && name.contains(SUFFIX) && name.ends_with(".tmp")
+            })
+        });
+        unfinished.for_each(|path| {
+            let _ = fs::remove_file(path);
+        });
+    }
+
+    fn files(&self) -> impl Iterator<Item = PathBuf> + use<> {
+        let entries = fs::read_dir(&self.directory).ok().into_iter().flatten();
+        entries.flatten().map(|entry| entry.path())
+    }
+}
+
+const PREFIX: &str = "training-";
+const SUFFIX: &str = ".safetensors";

@@ -1,0 +1,401 @@
+//! Everything that determines a run.
+
+use ifog_kernels::Cell;
+use serde::{Deserialize, Serialize};
+
+use crate::clip::ClipRule;
+use crate::config::NetworkConfig;
+use crate::corpus::Split;
+use crate::init::Init;
+use crate::language_model::TrainingRecord;
+use crate::learning_rate::Decay;
+use crate::optimizer::OptimizerConfig;
+use crate::train::TrainError;
+use crate::vocabulary::Mode;
+
+/// Everything that determines a run. The defaults are those of `ifog train`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// The cell of every layer.
+    #[serde(with = "cell_name")]
+    pub cell: Cell,
+    /// H.
+    pub hidden: usize,
+    /// Stacked layers.
+    pub layers: usize,
+    /// H of each of the `layers`, the lowest first, where they differ; empty: `hidden` for all.
+    pub widths: Vec<usize>,
+    /// Width of a learned embedding; 0: one-hot.
+    pub embedding: usize,
+    /// Initial weights.
+    pub init: Init,
+    /// Initial bias of an LSTM's forget gate.
+    pub forget_bias: f32,
+    /// Largest time scale in steps of chrono initialisation ([`chrono_biases`](crate::init::chrono_biases)); 0: none.
+    pub chrono: u64,
+    /// The decoder's weights are the embedding's, which must be as wide as the hidden state (Press & Wolf 2017).
+    pub tie: bool,
+    /// Bytes or characters.
+    pub vocab: Mode,
+    /// Streams B.
+    pub batch: usize,
+    /// Steps T of a window.
+    pub seq_len: usize,
+    /// Keep the tape of so many steps only, and compute longer windows twice in segments of these; 0: of all. Does not
+    /// change a bit of the model.
+    pub checkpoint_every: usize,
+    /// Stop after so many passes over the training part.
+    pub epochs: Option<f64>,
+    /// Stop after so many windows.
+    pub steps: Option<u64>,
+    /// Stop after so much wall time; kept by [`Run`](super::Run).
+    pub max_seconds: Option<f64>,
+    /// Stop after so many validations in a row without a new best; 0: never. Kept by [`Run`](super::Run).
+    pub early_stop: u64,
+    /// The update rule.
+    pub optimizer: OptimizerName,
+    /// Learning rate η.
+    pub lr: f64,
+    /// What becomes of it: see [`Decay`].
+    pub lr_schedule: ScheduleName,
+    /// Factor of the schedules `step` and `plateau`.
+    pub lr_decay: f64,
+    /// Epochs with the full rate, for `step`.
+    pub lr_decay_after: u64,
+    /// Lowest rate of `cosine` and `plateau`.
+    pub lr_min: f64,
+    /// Validations in a row that need not improve, for `plateau`.
+    pub lr_patience: u64,
+    /// Steps over which the rate grows to its full height.
+    pub warmup: u64,
+    /// Largest global norm of the gradient; 0: no limit.
+    pub clip_norm: f64,
+    /// Largest absolute value of a gradient; 0: no limit. Excludes `clip_norm`.
+    pub clip_value: f64,
+    /// λ of AdamW.
+    pub weight_decay: f64,
+    /// Probability of dropping an output on its way to the next layer or the decoder.
+    pub dropout: f64,
+    /// Probability of dropping a symbol of the vocabulary from the input for a window ([`RowDropout`]).
+    ///
+    /// [`RowDropout`]: crate::row_dropout::RowDropout
+    pub dropout_input: f64,
+    /// Probability of dropping a hidden unit on its way into the recurrence, for a window.
+    pub dropout_recurrent: f64,
+    /// The masks of `dropout` are the same at all steps of a window.
+    pub variational: bool,
+    /// Decay of the averaged weights ([`Average`](crate::average::Average)), which are then what is validated, sampled and
+    /// saved; 0: none.
+    pub ema: f64,
+    /// How the corpus is split.
+    pub split: Split,
+    /// Share for validation.
+    pub val: f64,
+    /// Share for the test at the end.
+    pub test: f64,
+    /// Where every random choice comes from.
+    pub seed: u64,
+    /// 0: one for each core.
+    pub threads: usize,
+}
+
+/// An update rule with its default constants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerName {
+    /// Adam; AdamW with weight decay.
+    Adam,
+    /// RMSprop with char-rnn's decay of 0.95.
+    Rmsprop,
+    /// Adagrad.
+    Adagrad,
+    /// SGD with momentum 0.9.
+    Sgd,
+}
+
+/// The kind of a [`Decay`]; its constants are settings of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleName {
+    /// [`Decay::Constant`].
+    Constant,
+    /// [`Decay::Step`].
+    Step,
+    /// [`Decay::Cosine`].
+    Cosine,
+    /// [`Decay::Plateau`].
+    Plateau,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            cell: Cell::Lstm,
+            hidden: 128,
+            layers: 2,
+            widths: Vec::new(),
+            embedding: 0,
+            init: Init::Uniform,
+            forget_bias: 1.0,
+            chrono: 0,
+            tie: false,
+            vocab: Mode::Auto,
+            batch: 50,
+            seq_len: 50,
+            checkpoint_every: 0,
+            epochs: None,
+            steps: None,
+            max_seconds: None,
+            early_stop: 0,
+            optimizer: OptimizerName::Adam,
+            lr: 2e-3,
+            lr_schedule: ScheduleName::Constant,
+            lr_decay: 0.97,
+            lr_decay_after: 10,
+            lr_min: 0.0,
+            lr_patience: 3,
+            warmup: 0,
+            clip_norm: 5.0,
+            clip_value: 0.0,
+            weight_decay: 0.0,
+            dropout: 0.0,
+            dropout_input: 0.0,
+            dropout_recurrent: 0.0,
+            variational: false,
+            ema: 0.0,
+            split: Split::Contiguous,
+            val: 0.1,
+            test: 0.0,
+            seed: 0,
+            threads: 0,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Settings that may change when a run is continued: they end it, or do not change a bit of it.
+    pub const FREE_ON_RESUME: [&'static str; 6] = [
+        "epochs",
+        "steps",
+        "max_seconds",
+        "early_stop",
+        "threads",
+        "checkpoint_every",
+    ];
+
+    /// Checks the settings that no other part checks.
+    pub(super) fn validate(&self) -> Result<(), TrainError> {
+        let above_zero = |x: f64| x > 0.0 && x.is_finite();
+        let not_negative = |x: f64| x >= 0.0 && x.is_finite();
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        let (positive, limit) = (
+            "give a finite number above 0",
+            "give a finite number, 0 for no clipping",
+        );
+        let (part, adam) = (
+            "give a share from 0 to below 1",
+            "only Adam decays weights, the other optimisers need 0",
+        );
+        let optional = |x: Option<f64>| (x.unwrap_or(1.0), x.is_none_or(above_zero));
+        let ((epochs, epochs_ok), (seconds, seconds_ok)) =
+            (optional(self.epochs), optional(self.max_seconds));
+        let decays = self.weight_decay == 0.0 || self.optimizer == OptimizerName::Adam;
+        let checks = [
+            ("lr", self.lr, above_zero(self.lr), positive),
+            (
+                "lr_decay",
+                self.lr_decay,
+                self.lr_decay > 0.0 && self.lr_decay <= 1.0,
+                "give a factor above 0 and at most 1",
+            ),
+            (
+                "lr_min",
+                self.lr_min,
+                self.lr_min >= 0.0 && self.lr_min <= self.lr,
+                "give a rate from 0 to lr",
+            ),
+            (
+                "layers",
+                self.layers as f64,
+                self.widths.is_empty() || self.widths.len() == self.layers,
+                "give as many layers as there are widths",
+            ),
+            ("dropout", self.dropout, share(self.dropout), part),
+            (
+                "dropout_input",
+                self.dropout_input,
+                share(self.dropout_input),
+                part,
+            ),
+            (
+                "dropout_recurrent",
+                self.dropout_recurrent,
+                share(self.dropout_recurrent),
+                part,
+            ),
+            ("ema", self.ema, share(self.ema), part),
+            (
+                "chrono",
+                self.chrono as f64,
+                self.chrono == 0 || (self.chrono > 2 && self.cell != Cell::Rnn),
+                "give at least 3 steps, and a cell with gates",
+            ),
+            (
+                "embedding",
+                self.embedding as f64,
+                !self.tie || Some(&self.embedding) == self.layer_widths().last(),
+                "tied weights need an embedding as wide as the last layer",
+            ),
+            (
+                "forget_bias",
+                f64::from(self.forget_bias),
+                self.forget_bias.is_finite(),
+                "give a finite number",
+            ),
+            ("epochs", epochs, epochs_ok, positive),
+            ("max_seconds", seconds, seconds_ok, positive),
+            (
+                "clip_norm",
+                self.clip_norm,
+                not_negative(self.clip_norm),
+                limit,
+            ),
+            (
+                "clip_value",
+                self.clip_value,
+                not_negative(self.clip_value),
+                limit,
+            ),
+            ("weight_decay", self.weight_decay, decays, adam),
+        ];
+        match checks.into_iter().find(|(_, _, ok, _)| !ok) {
+            Some((what, value, _, range)) => Err(TrainError::Setting { what, value, range }),
+            None => Ok(()),
+        }
+    }
+
+    /// H of each layer, the lowest first.
+    #[must_use]
+    pub fn layer_widths(&self) -> Vec<usize> {
+        match self.widths.is_empty() {
+            true => vec![self.hidden; self.layers.min(NetworkConfig::MAX_LAYERS + 1)],
+            false => self.widths.clone(),
+        }
+    }
+
+    pub(super) fn optimizer(&self) -> OptimizerConfig {
+        match self.optimizer {
+            OptimizerName::Sgd => OptimizerConfig::sgd(),
+            OptimizerName::Adagrad => OptimizerConfig::adagrad(),
+            OptimizerName::Rmsprop => OptimizerConfig::rmsprop(),
+            OptimizerName::Adam => match OptimizerConfig::adam() {
+                OptimizerConfig::Adam {
+                    beta1, beta2, eps, ..
+                } => OptimizerConfig::Adam {
+                    beta1,
+                    beta2,
+                    eps,
+                    weight_decay: self.weight_decay,
+                },
+                other => other,
+            },
+        }
+    }
+
+    pub(super) fn decay(&self) -> Decay {
+        match self.lr_schedule {
+            ScheduleName::Constant => Decay::Constant,
+            ScheduleName::Step => Decay::Step {
+                factor: self.lr_decay,
+                after: self.lr_decay_after,
+            },
+            ScheduleName::Cosine => Decay::Cosine { floor: self.lr_min },
+            ScheduleName::Plateau => Decay::Plateau {
+                factor: self.lr_decay,
+                patience: self.lr_patience,
+                floor: self.lr_min,
+            },
+        }
+    }
+
+    pub(super) fn clip(&self) -> ClipRule {
+        match (self.clip_norm > 0.0, self.clip_value > 0.0) {
+            (_, true) => ClipRule::Value(self.clip_value as f32),
+            (true, false) => ClipRule::GlobalNorm(self.clip_norm),
+            (false, false) => ClipRule::Off,
+        }
+    }
+
+    /// What a checkpoint keeps of the run; nothing that depends on time or machine.
+    pub(super) fn record(&self) -> TrainingRecord {
+        let split = match self.split {
+            Split::Contiguous => "contiguous",
+            Split::Streams => "streams",
+        };
+        let entries = [
+            ("split", split.to_owned()),
+            ("val", self.val.to_string()),
+            ("test", self.test.to_string()),
+            ("batch", self.batch.to_string()),
+            ("seq_len", self.seq_len.to_string()),
+            ("optimizer", self.optimizer().name().to_owned()),
+            ("lr", self.lr.to_string()),
+            ("clip_norm", self.clip_norm.to_string()),
+            ("dropout", self.dropout.to_string()),
+            ("seed", self.seed.to_string()),
+        ];
+        // Only where they are used, so that the file of a plain run stays what it was.
+        let optional = [
+            ("dropout_input", self.dropout_input),
+            ("dropout_recurrent", self.dropout_recurrent),
+            ("ema", self.ema),
+            ("chrono", self.chrono as f64),
+            ("tie", f64::from(u8::from(self.tie))),
+        ];
+        let used = optional.into_iter().filter(|(_, value)| *value != 0.0);
+        let used = used.map(|(key, value)| (key, value.to_string()));
+        entries
+            .into_iter()
+            .chain(used)
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
+    }
+
+    /// Every setting by name, as JSON; what two runs must share to be one.
+    pub(super) fn settings(&self) -> Vec<(String, String)> {
+        let value = serde_json::to_value(self);
+        let Ok(serde_json::Value::Object(settings)) = value else {
+            return Vec::new();
+        };
+        let mut settings: Vec<_> = settings
+            .into_iter()
+            .filter(|(name, _)| !Self::FREE_ON_RESUME.contains(&name.as_str()))
+            .map(|(name, value)| (name, value.to_string()))
+            .collect();
+        settings.sort_unstable();
+        settings
+    }
+}
+
+/// [`Cell`] by name.
+mod cell_name {
+    use ifog_kernels::Cell;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(cell: &Cell, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(cell.name())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Cell, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let unknown = || {
+            D::Error::custom(format!(
+                "unknown cell '{name}': lstm, gru, gru-after or rnn"
+            ))
+        };
+        Cell::named(&name).ok_or_else(unknown)
+    }
+}

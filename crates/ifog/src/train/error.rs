@@ -1,0 +1,96 @@
+//! Why training cannot start or go on.
+
+use std::path::PathBuf;
+
+use ifog_kernels::LevelError;
+
+use crate::checkpoint::CheckpointError;
+use crate::clip::ClipError;
+use crate::config::ConfigError;
+use crate::corpus::CorpusError;
+use crate::language_model::ModelError;
+use crate::optimizer::OptimizerError;
+use crate::pool::PoolError;
+use crate::vocabulary::VocabularyError;
+
+/// Why training cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A setting out of its range.
+    #[error("{what} = {value} is out of range: {range}")]
+    Setting {
+        /// Which one.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// What would do.
+        range: &'static str,
+    },
+    /// Weights, loss or gradient are not finite. The parameters are as they were before the step.
+    #[error(
+        "training diverged at step {step}: the {what} is not finite; lower the learning rate, clip the gradient \
+         (clip_norm) or start with a warm-up"
+    )]
+    Diverged {
+        /// The step that was not done.
+        step: u64,
+        /// The first tensor that is not, in the order of the computation.
+        what: String,
+    },
+    /// More memory than the system gives.
+    #[error(
+        "training needs about {mebibytes} MiB, which this machine does not have: give a smaller hidden width, \
+         batch or sequence length, or checkpoint_every for a long one"
+    )]
+    Memory {
+        /// What would be needed.
+        mebibytes: u128,
+    },
+    /// A training state that cannot be read, or is damaged.
+    #[error("{} is not a usable training state: {reason}", path.display())]
+    DamagedState {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A training state of another run.
+    #[error("the training state cannot be continued: {0}")]
+    ForeignState(String),
+    /// A directory without any usable training state.
+    #[error(
+        "{} has no usable training state: give the directory of a run that saved one", path.display()
+    )]
+    NoState {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The network.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The text.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// The text's symbols.
+    #[error(transparent)]
+    Vocabulary(#[from] VocabularyError),
+    /// The update rule.
+    #[error(transparent)]
+    Optimizer(#[from] OptimizerError),
+    /// The clipping.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+    /// `IFOG_ISA`.
+    #[error(transparent)]
+    Level(#[from] LevelError),
+    /// The threads.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The model, in evaluation or sampling.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The model's or the training state's file.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}

@@ -1,0 +1,109 @@
+//! What a run needs of memory, before it asks for it.
+
+use ifog_kernels::Tape;
+
+use crate::config::InputConfig;
+use crate::corpus::Corpus;
+use crate::language_model::evaluation_steps;
+use crate::parameters::Layout;
+use crate::train::{TrainConfig, TrainError};
+
+/// Bytes by part. The process itself, some megabytes, is not in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    parts: Vec<(&'static str, u128)>,
+}
+
+impl Memory {
+    /// Of the buffers that stay, and of those for a moment, which the allocator need not give back before the next.
+    pub(super) fn predict(
+        layout: &Layout,
+        config: &TrainConfig,
+        corpus: &Corpus,
+        text_bytes: usize,
+    ) -> Self {
+        const FLOAT: u128 = size_of::<f32>() as u128;
+        let (steps, batch) = (corpus.seq_len(), corpus.batch());
+        let room = match config.checkpoint_every {
+            0 => steps,
+            every => every.min(steps),
+        };
+        let network = layout.config();
+        let parameters = layout.len() as u128;
+        let masked = config.dropout_input > 0.0 || config.dropout_recurrent > 0.0;
+        let copies = 1 + u128::from(config.ema > 0.0) + u128::from(masked);
+        let moments = config.optimizer().buffer_names().len() as u128;
+        let table = match network.input {
+            InputConfig::OneHot { vocabulary } | InputConfig::Embedding { vocabulary, .. } => {
+                (vocabulary * layout.shapes()[0].columns()) as u128
+            }
+            InputConfig::Dense { .. } => 0,
+        };
+        let embedded = matches!(network.input, InputConfig::Embedding { .. });
+        // W of a one-hot input is the table alone.
+        let packed = parameters - if embedded { 0 } else { table };
+        let tapes = layout.shapes().iter().map(|shape| {
+            let floats = Tape::<f32>::floats(*shape, room, batch);
+            floats.map_or(u128::MAX >> 32, |floats| floats as u128)
+        });
+        let rows = room as u128 * batch as u128;
+        let widest = layout.widest() as u128;
+        let units = layout.widths().sum::<usize>() as u128;
+        let masks = if config.dropout > 0.0 { 2 * units } else { 0 };
+        let activations = rows * (network.outputs as u128 + 2 * widest + masks);
+        let state = (1 + u128::from(network.cell.has_memory())) * batch as u128 * units;
+        let segments = (steps as u128).div_ceil(room.max(1) as u128);
+        let read = evaluation_steps(corpus) as u128 * batch as u128;
+        let reader = read * (network.outputs as u128 + 2 * widest);
+        // The tensors in PyTorch's order and the file; or the file of the training state.
+        let saving =
+            (2 * parameters).max((1 + moments + u128::from(config.ema > 0.0)) * parameters);
+        let window = 2 * steps as u128 * batch as u128;
+        let parts = [
+            ("parameters and gradient", FLOAT * (copies + 1) * parameters),
+            ("optimiser", FLOAT * moments * parameters),
+            (
+                "packed weights",
+                FLOAT * (2 * packed + table * (1 + u128::from(embedded))),
+            ),
+            ("tape", FLOAT * tapes.sum::<u128>()),
+            ("activations", FLOAT * activations),
+            ("carried states", FLOAT * state * (segments + 1)),
+            ("validation", FLOAT * reader),
+            ("saving", FLOAT * saving),
+            (
+                "text",
+                text_bytes as u128 + FLOAT * (corpus.tokens().len() as u128 + window),
+            ),
+        ];
+        Self {
+            parts: parts.to_vec(),
+        }
+    }
+
+    /// Name and bytes of each part.
+    #[must_use]
+    pub fn parts(&self) -> &[(&'static str, u128)] {
+        &self.parts
+    }
+
+    /// All of them, in bytes.
+    #[must_use]
+    pub fn total(&self) -> u128 {
+        self.parts.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Asks the system for all of it at once, and gives it back: a refusal here is a sentence, later it would be an
+    /// abort.
+    pub(super) fn check(&self) -> Result<(), TrainError> {
+        let bytes = self.total();
+        let mut probe = Vec::<u8>::new();
+        let fits = usize::try_from(bytes).is_ok_and(|bytes| probe.try_reserve_exact(bytes).is_ok());
+        match fits {
+            true => Ok(()),
+            false => Err(TrainError::Memory {
+                mebibytes: bytes >> 20,
+            }),
+        }
+    }
+}

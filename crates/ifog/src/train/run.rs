@@ -1,0 +1,363 @@
+//! A whole run as an iterator: steps, validations, saves, until it is over.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::train::checkpoints::Checkpoints;
+use crate::train::pace::{Moment, Pace};
+use crate::train::progress::Progress;
+use crate::train::state::StateError;
+use crate::train::{StepReport, TrainError, Trainer};
+
+/// A trainer that goes on by itself. Each item is one thing that happened.
+///
+/// ```
+/// use ifog::train::{Event, Run, TrainConfig, Trainer};
+///
+/// # fn main() -> Result<(), ifog::train::TrainError> {
+/// let config = TrainConfig { hidden: 16, layers: 1, steps: Some(40), ..TrainConfig::default() };
+/// let mut run = Run::new(Trainer::new(config, b"hello hello hello")?);
+/// for event in &mut run {
+///     if let Event::Validated(validation) = event? {
+///         println!("step {}: {:.3} nats", validation.step, validation.loss);
+///     }
+/// }
+/// assert_eq!(run.trainer().steps(), 40);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Run {
+    trainer: Trainer,
+    saving: Option<Saving>,
+    pace: Pace,
+    progress: Progress,
+    clocks: Clocks,
+    /// After an error there is nothing more.
+    ended: bool,
+}
+
+/// Where and how often a run saves: the best model as `model.safetensors`, the training state as
+/// `training-{step}.safetensors`.
+#[derive(Clone, Debug)]
+pub struct Saving {
+    /// The training states; their directory also gets the model.
+    pub checkpoints: Checkpoints,
+    /// Beside after each validation and at the end.
+    pub every: Interval,
+}
+
+/// Between two saves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interval {
+    /// Steps.
+    Steps(u64),
+    /// Wall time.
+    Time(Duration),
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A training step.
+    Stepped(StepReport),
+    /// A validation; the first is of the untrained model.
+    Validated(Validation),
+    /// The training state was saved to this file.
+    Saved(PathBuf),
+}
+
+/// A validation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Validation {
+    /// Steps done before it.
+    pub step: u64,
+    /// Passes over the training part, in fractions.
+    pub epoch: f64,
+    /// Mean loss in nats.
+    pub loss: f64,
+    /// Whether it is the lowest of the run. That of the untrained model does not count.
+    pub best: bool,
+}
+
+/// Wall time, measured where it passes.
+#[derive(Debug)]
+struct Clocks {
+    started: Instant,
+    /// When the last validation ended.
+    validated: Instant,
+    /// What it took.
+    validation: Duration,
+    saved: Instant,
+}
+
+impl Run {
+    /// A run that keeps nothing on disk.
+    #[must_use]
+    pub fn new(trainer: Trainer) -> Self {
+        let config = trainer.config();
+        let pace = Pace::of(
+            trainer.total_steps(),
+            config.max_seconds,
+            trainer.steps_per_epoch(),
+        );
+        let now = Instant::now();
+        Self {
+            trainer,
+            saving: None,
+            pace,
+            progress: Progress::default(),
+            clocks: Clocks {
+                started: now,
+                validated: now,
+                validation: Duration::ZERO,
+                saved: now,
+            },
+            ended: false,
+        }
+    }
+
+    /// The run with its directory.
+    #[must_use]
+    pub fn saving(mut self, saving: Saving) -> Self {
+        self.saving = Some(saving);
+        self
+    }
+
+    /// Goes on from the newest usable training state of `checkpoints`. Returns a sentence for each newer one that is
+    /// damaged.
+    ///
+    /// # Errors
+    /// No state is usable, or the states are of a run with other settings or another text.
+    pub fn resume(&mut self, checkpoints: &Checkpoints) -> Result<Vec<String>, TrainError> {
+        let mut notes = Vec::new();
+        for (_, path) in checkpoints.list() {
+            let restored = self.restore(&path);
+            match restored {
+                Ok(()) => return Ok(notes),
+                Err(error @ TrainError::DamagedState { .. }) => {
+                    notes.push(format!("{error}; trying the one before"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let path = checkpoints.directory().to_owned();
+        Err(TrainError::NoState { path })
+    }
+
+    /// What is trained.
+    #[must_use]
+    pub fn trainer(&self) -> &Trainer {
+        &self.trainer
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The part of the run that is done, 0 to 1.
+    #[must_use]
+    pub fn fraction(&self) -> f64 {
+        self.pace.fraction(&self.now())
+    }
+
+    /// The time that is left, at the speed so far.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        self.pace.left(&self.now())
+    }
+
+    /// Wall time of the whole run, with that before it was resumed.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.progress.elapsed + self.clocks.started.elapsed()
+    }
+
+    /// Saves the training state, unless that of this step is saved already; the file, if there is a directory.
+    ///
+    /// # Errors
+    /// It cannot be written; the older ones are as they were.
+    pub fn save(&mut self) -> Result<Option<PathBuf>, TrainError> {
+        let Some(saving) = &self.saving else {
+            return Ok(None);
+        };
+        let step = self.progress.step;
+        if self.progress.saved == Some(step) {
+            return Ok(Some(saving.checkpoints.file(step)));
+        }
+        self.progress.saved = Some(step);
+        let state = self.trainer.state(&self.progress.kept(self.elapsed()))?;
+        let path = saving.checkpoints.save(step, &state)?;
+        self.clocks.saved = Instant::now();
+        Ok(Some(path))
+    }
+
+    fn restore(&mut self, path: &Path) -> Result<(), TrainError> {
+        let bytes = std::fs::read(path).map_err(|error| TrainError::DamagedState {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        let kept = self.trainer.restore_state(&bytes);
+        let kept = kept.map_err(|error| error.at(path))?;
+        let progress = Progress::read(&kept).map_err(|error| error.at(path))?;
+        if progress.step != self.trainer.steps() {
+            let reason = "the run and its trainer are at different steps".to_owned();
+            return Err(StateError::Damaged(reason).at(path));
+        }
+        self.progress = progress;
+        Ok(())
+    }
+
+    fn event(&mut self) -> Result<Option<Event>, TrainError> {
+        let now = self.now();
+        let started = self.progress.step > 0;
+        let validated = self.progress.validated == Some(self.progress.step);
+        if !validated && (!started || self.pace.validates(&now)) {
+            return self.validate().map(|v| Some(Event::Validated(v)));
+        }
+        if self.save_due(validated) {
+            return Ok(self.save()?.map(Event::Saved));
+        }
+        if started && (self.pace.is_over(&now) || self.stopped_early()) {
+            return Ok(None);
+        }
+        self.step().map(|report| Some(Event::Stepped(report)))
+    }
+
+    fn step(&mut self) -> Result<StepReport, TrainError> {
+        let fraction = self.pace.fraction(&self.now());
+        let before = Instant::now();
+        let report = self.trainer.step_at(fraction)?;
+        self.progress.advance(&report, before.elapsed());
+        Ok(report)
+    }
+
+    fn validate(&mut self) -> Result<Validation, TrainError> {
+        let before = Instant::now();
+        let loss = self.trainer.validate()?;
+        self.clocks.validation = before.elapsed();
+        self.clocks.validated = Instant::now();
+        let (step, epoch) = (self.progress.step, self.progress.epoch);
+        if !loss.is_finite() {
+            let what = "validation loss".to_owned();
+            return Err(TrainError::Diverged { step, what });
+        }
+        let best = step > 0 && loss < self.progress.best_val;
+        if best && let Some(saving) = &self.saving {
+            let path = saving.checkpoints.directory().join(MODEL);
+            self.progress.digest = self.trainer.save(&path, loss)?;
+        }
+        let progress = &mut self.progress;
+        progress.validated = Some(step);
+        progress.last_val = loss;
+        if step == 0 {
+            progress.initial_val = loss;
+        } else {
+            self.trainer.observe(loss);
+            progress.stale = if best { 0 } else { progress.stale + 1 };
+        }
+        if best {
+            progress.best_val = loss;
+        }
+        Ok(Validation {
+            step,
+            epoch,
+            loss,
+            best,
+        })
+    }
+
+    fn save_due(&self, validated: bool) -> bool {
+        let Some(saving) = &self.saving else {
+            return false;
+        };
+        let (step, saved) = (self.progress.step, self.progress.saved);
+        saved != Some(step)
+            && (validated
+                || match saving.every {
+                    Interval::Steps(every) => step.is_multiple_of(every.max(1)),
+                    Interval::Time(every) => self.clocks.saved.elapsed() >= every,
+                })
+    }
+
+    /// Whether it ended, or will end now, because validation did not improve for as long as the settings allow.
+    #[must_use]
+    pub fn stopped_early(&self) -> bool {
+        let patience = self.trainer.config().early_stop;
+        patience > 0 && self.progress.stale >= patience
+    }
+
+    fn now(&self) -> Moment {
+        Moment {
+            step: self.progress.step,
+            elapsed: self.elapsed(),
+            since_validation: self.clocks.validated.elapsed(),
+            validation: self.clocks.validation,
+        }
+    }
+}
+
+impl Iterator for Run {
+    type Item = Result<Event, TrainError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let event = self.event();
+        self.ended = !matches!(event, Ok(Some(_)));
+        event.transpose()
+    }
+}
+
+const MODEL: &str = "model.safetensors";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+    use crate::train::TrainConfig;
+
+    #[test]
+    fn what_is_not_finite_ends_the_run_and_leaves_the_best_model() {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(directory.path(), 2);
+        let config = TrainConfig {
+            hidden: 8,
+            layers: 1,
+            batch: 2,
+            seq_len: 10,
+            steps: Some(100),
+            threads: 1,
+            ..TrainConfig::default()
+        };
+        let text =
+            b"the fog comes in on little feet, it sits and looks and then moves on.\n".repeat(3);
+        let start = || {
+            Run::new(Trainer::new(config.clone(), &text).unwrap()).saving(Saving {
+                checkpoints: checkpoints.clone(),
+                every: Interval::Steps(5),
+            })
+        };
+        let mut run = start();
+        while run.progress().step < 31 {
+            run.next().unwrap().unwrap();
+        }
+        let model = std::fs::read(directory.path().join(MODEL)).unwrap();
+        run.trainer.plant(f32::NAN);
+        let error = run.next().unwrap().unwrap_err();
+        assert!(
+            matches!(error, TrainError::Diverged { step: 32, .. }),
+            "{error}"
+        );
+        assert!(run.next().is_none());
+        assert_eq!(std::fs::read(directory.path().join(MODEL)).unwrap(), model);
+        let mut again = start();
+        again.resume(&checkpoints).unwrap();
+        assert!(again.by_ref().all(|event| event.is_ok()));
+        assert_eq!(again.progress().step, 100);
+    }
+}
