@@ -26,6 +26,7 @@ pub(crate) enum Command {
     Eval(Eval),
     Gradcheck(Gradcheck),
     Info(Info),
+    Flow(crate::flow::Flow),
 }
 
 /// Train a character-level language model.
@@ -298,7 +299,7 @@ fn cell_parser() -> impl TypedValueParser<Value = Cell> {
         .try_map(|name| Cell::named(&name).ok_or("there is no such cell"))
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("give a whole number of at least 1".into()),
         Ok(number) => Ok(number),
@@ -310,6 +311,10 @@ fn finite(text: &str) -> Result<f32, String> {
         Ok(x) if x.is_finite() => Ok(x),
         _ => Err("give a finite number".into()),
     }
+}
+
+pub(crate) fn finite_f64(text: &str) -> Result<f64, String> {
+    number(text, "give a finite number", |_| true)
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -2,13 +2,17 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod chart;
 mod embedded;
 mod eval;
 mod failure;
+mod flow;
 mod gradcheck;
 mod info;
 mod level;
 mod output;
+mod page;
+mod picture_file;
 mod progress;
 mod run_directory;
 mod sample;
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Gradcheck(args) => gradcheck::run(args),
         Command::Info(args) => info::run(args),
+        Command::Flow(args) => flow::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -50,6 +50,7 @@ pub mod pool;
 pub mod rng;
 pub mod safetensors;
 pub mod sampling;
+pub mod toy;
 pub mod train;
 pub mod vocabulary;
 

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod command;
+mod flow;
 mod gradients;
 mod help;
 mod same_bits;
