@@ -26,6 +26,7 @@
 //! * [`network`]: the layers at work, in f32 and f64. [`parameters`]: one flat buffer. [`loss`], [`optimizer`], [`clip`],
 //!   [`dropout`], [`init`].
 //! * [`corpus`], [`vocabulary`], [`sampling`], [`rng`]: text in and out.
+//! * [`flow`], [`spectrum`]: how gradients flow back through time, and why. [`toy`]: the same by hand.
 //! * [`gradcheck`]: every gradient against central differences.
 //!
 //! A seed determines every bit of a run, on every machine with fused multiply-add and for any number of threads. The
@@ -39,6 +40,7 @@ pub mod clip;
 pub mod config;
 pub mod corpus;
 pub mod dropout;
+pub mod flow;
 pub mod gradcheck;
 pub mod init;
 pub mod language_model;
@@ -50,6 +52,7 @@ pub mod pool;
 pub mod rng;
 pub mod safetensors;
 pub mod sampling;
+pub mod spectrum;
 pub mod toy;
 pub mod train;
 pub mod vocabulary;

@@ -29,14 +29,14 @@ pub enum Inputs<'a, E> {
 #[derive(Debug)]
 pub struct Packed<E> {
     layout: Layout,
-    level: Level,
-    cells: Vec<PackedCell<E>>,
+    pub(crate) level: Level,
+    pub(crate) cells: Vec<PackedCell<E>>,
     table: Option<TokenTable<E>>,
     /// `[H, O]`.
-    decoder: PackedMatrix<E>,
+    pub(crate) decoder: PackedMatrix<E>,
     /// `[O, H]`, for training.
-    decoder_back: Option<PackedMatrix<E>>,
-    decoder_bias: Vec<E>,
+    pub(crate) decoder_back: Option<PackedMatrix<E>>,
+    pub(crate) decoder_bias: Vec<E>,
     /// `[V, D]`, for the gradient of W behind an embedding; empty without one.
     embedding: Vec<E>,
 }
@@ -175,7 +175,7 @@ impl<E: Element> Packed<E> {
     }
 
     /// The inputs as the first layer takes them.
-    fn first_input<'a>(&'a self, inputs: Inputs<'a, E>, rows: usize) -> Input<'a, E> {
+    pub(crate) fn first_input<'a>(&'a self, inputs: Inputs<'a, E>, rows: usize) -> Input<'a, E> {
         match (inputs, &self.table) {
             (Inputs::Tokens(ids), Some(table)) => Input::Tokens { ids, table },
             (Inputs::Vectors(x), None) => {
@@ -503,11 +503,11 @@ fn embedding_gradient<E: Element>(
 }
 
 /// `values` as a matrix whose size is known to fit.
-fn matrix<E>(values: &[E], rows: usize, cols: usize) -> MatRef<'_, E> {
+pub(crate) fn matrix<E>(values: &[E], rows: usize, cols: usize) -> MatRef<'_, E> {
     MatRef::new(values, rows, cols).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn matrix_mut<E>(values: &mut [E], rows: usize, cols: usize) -> MatMut<'_, E> {
+pub(crate) fn matrix_mut<E>(values: &mut [E], rows: usize, cols: usize) -> MatMut<'_, E> {
     MatMut::new(values, rows, cols).unwrap_or_else(|error| panic!("{error}"))
 }
 
