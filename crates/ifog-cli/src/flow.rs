@@ -1,5 +1,6 @@
 //! `ifog flow`: how gradients flow back through time.
 
+mod measure;
 mod toy;
 
 use std::path::PathBuf;
@@ -10,13 +11,40 @@ use crate::args::{at_least_one, finite_f64};
 use crate::failure::Failure;
 
 /// Show how gradients flow back through time.
+///
+/// The loss at one position is sent back alone; the norm of its gradient with respect to the carried state, lag by lag,
+/// tells how far back the network can learn. With models, of each of them; without, of the four cells untrained.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  ifog flow --toy\n  ifog flow --toy --steps 30 --w-hh 0.9 --out toy.svg"
+    after_help = "Examples:\n  ifog flow --out flow.svg\n  ifog flow runs/rnn runs/lstm --text book.txt --out flow.html\n  \
+    ifog flow --toy\n  ifog flow --toy --steps 30 --w-hh 0.9 --out toy.svg"
 )]
 pub(crate) struct Flow {
+    /// Run directories or .safetensors files to compare.
+    pub(crate) models: Vec<PathBuf>,
+    /// Also measure each model as it was before training; without models, that is all there is.
+    #[arg(long)]
+    pub(crate) untrained: bool,
+    /// Text to predict; without it, what each model writes itself or, without models, the sources of ifog.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
+    /// Steps to go back.
+    #[arg(long, default_value_t = 100, value_parser = at_least_one, value_name = "N")]
+    pub(crate) lags: usize,
+    /// Positions of the text to average over.
+    #[arg(long, default_value_t = 32, value_parser = at_least_one, value_name = "N")]
+    pub(crate) positions: usize,
+    /// Width of untrained cells without a model.
+    #[arg(long, default_value_t = 128, value_parser = at_least_one, value_name = "N")]
+    pub(crate) hidden: usize,
+    /// Layers of untrained cells without a model.
+    #[arg(long, default_value_t = 2, value_parser = at_least_one, value_name = "N")]
+    pub(crate) layers: usize,
+    /// Where every random choice comes from.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
     /// A network of one unit that can be checked by hand: h_t = tanh(2 x + 3 h + 1).
-    #[arg(long, required = true)]
+    #[arg(long, conflicts_with_all = ["models", "untrained", "text"])]
     pub(crate) toy: bool,
     /// Constant inputs of --toy.
     #[arg(long, value_delimiter = ',', default_value = "-0.5,0,1", value_parser = finite_f64, required = false,
@@ -41,5 +69,9 @@ pub(crate) struct Flow {
 
 /// Shows the flow.
 pub(crate) fn run(args: &Flow) -> Result<(), Failure> {
-    toy::run(args)
+    if args.toy {
+        toy::run(args)
+    } else {
+        measure::run(args)
+    }
 }

@@ -10,6 +10,7 @@ mod flow;
 mod gradcheck;
 mod info;
 mod level;
+mod model_text;
 mod output;
 mod page;
 mod picture_file;
