@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Gradcheck(Gradcheck),
     Info(Info),
     Flow(crate::flow::Flow),
+    Task(crate::task::Task),
+    Forecast(crate::forecast::Forecast),
 }
 
 /// Train a character-level language model.
@@ -293,7 +295,7 @@ pub(crate) enum SplitPart {
 }
 
 /// The cells by their names in files, in the order of the help.
-fn cell_parser() -> impl TypedValueParser<Value = Cell> {
+pub(crate) fn cell_parser() -> impl TypedValueParser<Value = Cell> {
     let names = [Cell::Lstm, Cell::Gru, Cell::GruAfter, Cell::Rnn].map(Cell::name);
     PossibleValuesParser::new(names)
         .try_map(|name| Cell::named(&name).ok_or("there is no such cell"))
@@ -317,7 +319,7 @@ pub(crate) fn finite_f64(text: &str) -> Result<f64, String> {
     number(text, "give a finite number", |_| true)
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
     number(text, "give a finite number above 0", |x| x > 0.0)
 }
 
@@ -325,7 +327,7 @@ fn not_negative(text: &str) -> Result<f64, String> {
     number(text, "give a finite number of at least 0", |x| x >= 0.0)
 }
 
-fn share(text: &str) -> Result<f64, String> {
+pub(crate) fn share(text: &str) -> Result<f64, String> {
     number(text, "give a share from 0 to below 1", |x| {
         (0.0..1.0).contains(&x)
     })

@@ -7,6 +7,7 @@ mod embedded;
 mod eval;
 mod failure;
 mod flow;
+mod forecast;
 mod gradcheck;
 mod info;
 mod level;
@@ -19,6 +20,7 @@ mod run_directory;
 mod sample;
 mod schedule;
 mod session;
+mod task;
 mod train;
 
 use std::process::ExitCode;
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
         Command::Gradcheck(args) => gradcheck::run(args),
         Command::Info(args) => info::run(args),
         Command::Flow(args) => flow::run(args),
+        Command::Task(args) => task::run(args),
+        Command::Forecast(args) => forecast::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

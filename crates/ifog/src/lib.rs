@@ -27,6 +27,7 @@
 //!   [`dropout`], [`init`].
 //! * [`corpus`], [`vocabulary`], [`sampling`], [`rng`]: text in and out.
 //! * [`flow`], [`spectrum`]: how gradients flow back through time, and why. [`toy`]: the same by hand.
+//! * [`probe`]: what the units of a model do. [`forecast`]: the next value of a series. [`tasks`]: the classic long-range tasks, and training on them.
 //! * [`gradcheck`]: every gradient against central differences.
 //!
 //! A seed determines every bit of a run, on every machine with fused multiply-add and for any number of threads. The
@@ -41,6 +42,7 @@ pub mod config;
 pub mod corpus;
 pub mod dropout;
 pub mod flow;
+pub mod forecast;
 pub mod gradcheck;
 pub mod init;
 pub mod language_model;
@@ -49,10 +51,12 @@ pub mod network;
 pub mod optimizer;
 pub mod parameters;
 pub mod pool;
+pub mod probe;
 pub mod rng;
 pub mod safetensors;
 pub mod sampling;
 pub mod spectrum;
+pub mod tasks;
 pub mod toy;
 pub mod train;
 pub mod vocabulary;

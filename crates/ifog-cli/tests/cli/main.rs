@@ -4,7 +4,9 @@
 mod bad_input;
 mod command;
 mod flow;
+mod forecast;
 mod gradients;
 mod help;
 mod same_bits;
+mod task;
 mod training;
