@@ -29,6 +29,7 @@ pub(crate) enum Command {
     Flow(crate::flow::Flow),
     Task(crate::task::Task),
     Forecast(crate::forecast::Forecast),
+    View(crate::view::View),
 }
 
 /// Train a character-level language model.

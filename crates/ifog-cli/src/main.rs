@@ -22,6 +22,7 @@ mod schedule;
 mod session;
 mod task;
 mod train;
+mod view;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Flow(args) => flow::run(args),
         Command::Task(args) => task::run(args),
         Command::Forecast(args) => forecast::run(args),
+        Command::View(args) => view::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

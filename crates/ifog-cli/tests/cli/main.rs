@@ -10,3 +10,4 @@ mod help;
 mod same_bits;
 mod task;
 mod training;
+mod view;
