@@ -30,6 +30,7 @@ pub(crate) enum Command {
     Task(crate::task::Task),
     Forecast(crate::forecast::Forecast),
     View(crate::view::View),
+    Compare(crate::compare::Compare),
 }
 
 /// Train a character-level language model.

@@ -3,6 +3,7 @@
 
 mod args;
 mod chart;
+mod compare;
 mod embedded;
 mod eval;
 mod failure;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Task(args) => task::run(args),
         Command::Forecast(args) => forecast::run(args),
         Command::View(args) => view::run(args),
+        Command::Compare(args) => compare::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -28,6 +28,7 @@
 //! * [`corpus`], [`vocabulary`], [`sampling`], [`rng`]: text in and out.
 //! * [`flow`], [`spectrum`]: how gradients flow back through time, and why. [`toy`]: the same by hand.
 //! * [`probe`]: what the units of a model do. [`forecast`]: the next value of a series. [`tasks`]: the classic long-range tasks, and training on them.
+//! * [`cost`]: parameters, operations and memory.
 //! * [`gradcheck`]: every gradient against central differences.
 //!
 //! A seed determines every bit of a run, on every machine with fused multiply-add and for any number of threads. The
@@ -40,6 +41,7 @@ pub mod checkpoint;
 pub mod clip;
 pub mod config;
 pub mod corpus;
+pub mod cost;
 pub mod dropout;
 pub mod flow;
 pub mod forecast;

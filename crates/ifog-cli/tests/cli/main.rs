@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod command;
+mod compare;
 mod flow;
 mod forecast;
 mod gradients;
