@@ -6,6 +6,7 @@ mod toy;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 
 use crate::args::{at_least_one, finite_f64};
 use crate::failure::Failure;
@@ -51,7 +52,7 @@ pub(crate) struct Flow {
           value_name = "X,…", allow_negative_numbers = true)]
     pub(crate) inputs: Vec<f64>,
     /// Steps T of --toy.
-    #[arg(long, default_value_t = 3, value_parser = at_least_one, value_name = "N")]
+    #[arg(long, default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_STEPS), value_name = "N")]
     pub(crate) steps: usize,
     /// Recurrent weight of --toy.
     #[arg(long, default_value_t = 3.0, value_parser = finite_f64, value_name = "X", allow_negative_numbers = true)]
@@ -75,3 +76,6 @@ pub(crate) fn run(args: &Flow) -> Result<(), Failure> {
         measure::run(args)
     }
 }
+
+/// States of a toy that are worth keeping.
+const MOST_STEPS: u64 = 1_000_000;

@@ -6,13 +6,13 @@ mod page;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use ifog::language_model::LanguageModel;
 use ifog::probe::Trace;
 use ifog::probe::features::features;
 use ifog::probe::finder::{Finding, SHIFTS, find_units};
 use serde::Serialize;
 
-use crate::args::at_least_one;
 use crate::failure::Failure;
 use crate::level;
 use crate::model_text::text_for;
@@ -44,10 +44,10 @@ pub(crate) struct View {
     #[arg(long, default_value = "h", value_name = "NAME")]
     pub(crate) quantity: String,
     /// Symbols to show.
-    #[arg(long, default_value_t = 1200, value_parser = at_least_one, value_name = "N")]
+    #[arg(long, default_value_t = 1200, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_SYMBOLS), value_name = "N")]
     pub(crate) length: usize,
     /// Symbols to look for units in.
-    #[arg(long, default_value_t = 4000, value_parser = at_least_one, value_name = "N")]
+    #[arg(long, default_value_t = 4000, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_SYMBOLS), value_name = "N")]
     pub(crate) search: usize,
     /// Where every random choice comes from.
     #[arg(long, default_value_t = 0, value_name = "N")]
@@ -239,3 +239,6 @@ fn verdict(finding: &Finding) -> &'static str {
 const NOTE: &str = "Units were chosen on the first half of the text; the correlation is that on the second half. Chance is what the \
                     best of all units exceeds in 5 % of the cases when the feature is shifted against the text. The verdicts keep the \
                     rate of false discoveries at 5 %.";
+
+/// What a page, and the search for units, can take.
+const MOST_SYMBOLS: u64 = 100_000;

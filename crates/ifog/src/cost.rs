@@ -73,6 +73,53 @@ pub fn width_for(
     })
 }
 
+/// More memory than the system gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this needs about {mebibytes} MiB, which this machine does not have: give a smaller width, length or batch"
+)]
+pub struct MemoryError {
+    /// What would be needed.
+    pub mebibytes: u128,
+}
+
+/// Asks the system for the memory of a training all at once, and gives it back: a refusal here is a sentence, later it would be an
+/// abort. `windows` windows of `steps` × `batch` are kept on tapes, in elements of `size` bytes.
+///
+/// # Errors
+/// The system refuses.
+pub fn check_memory(
+    layout: &Layout,
+    windows: usize,
+    steps: usize,
+    batch: usize,
+    size: usize,
+) -> Result<(), MemoryError> {
+    let config = layout.config();
+    // Parameters, gradient, two moments, and two packings.
+    let parameters = 6 * layout.len() as u128;
+    let tapes = layout.shapes().iter();
+    let tapes = tapes.map(|shape| {
+        Tape::<f64>::floats(*shape, steps, batch).map_or(u128::MAX >> 64, |floats| floats as u128)
+    });
+    // Inputs and outputs of the network, outputs of two layers and their gradients.
+    let row = (config.input.width() + config.outputs + 4 * config.hidden) as u128;
+    let rows = (steps as u128)
+        .saturating_mul(batch as u128)
+        .saturating_mul(row);
+    let kept = (windows as u128).saturating_mul(rows.saturating_add(tapes.sum()));
+    let bytes = (size as u128).saturating_mul(parameters.saturating_add(kept));
+    let mut probe = Vec::<u8>::new();
+    let fits = usize::try_from(bytes).is_ok_and(|bytes| probe.try_reserve_exact(bytes).is_ok());
+    if fits {
+        Ok(())
+    } else {
+        Err(MemoryError {
+            mebibytes: bytes >> 20,
+        })
+    }
+}
+
 /// Wide enough for 10⁹ parameters.
 const WIDEST: usize = 1 << 14;
 
@@ -118,5 +165,21 @@ mod tests {
         }
         assert_eq!(width_for(Cell::Gru, 1, 65, 1).unwrap(), 1);
         assert!(width_for(Cell::Gru, 0, 65, 1000).is_err());
+    }
+
+    #[test]
+    fn what_no_machine_has_is_refused() {
+        let small = layout(Cell::Lstm, 16);
+        assert_eq!(check_memory(&small, 1, 50, 50, 4), Ok(()));
+        for (windows, steps, batch) in [
+            (1, 1 << 30, 1 << 30),
+            (usize::MAX, 1, 1),
+            (1, usize::MAX, usize::MAX),
+        ] {
+            assert!(check_memory(&small, windows, steps, batch, 8).is_err());
+        }
+        let wide = layout(Cell::Lstm, 1 << 20);
+        let refused = check_memory(&wide, 1, 1, 1, 4).unwrap_err().to_string();
+        assert!(refused.contains("MiB"), "{refused}");
     }
 }

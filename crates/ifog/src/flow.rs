@@ -15,6 +15,8 @@ use ifog_kernels::{
 };
 
 use crate::config::{ConfigError, InputConfig};
+use crate::cost::{MemoryError, check_memory};
+use crate::init::{Init, initial_parameters};
 use crate::loss::softmax_cross_entropy;
 use crate::network::{Inputs, Packed, Reader, matrix, matrix_mut};
 use crate::parameters::Layout;
@@ -108,12 +110,32 @@ pub enum FlowError {
     /// The tapes do not fit in memory.
     #[error("the tape of {0} lags does not fit in memory: give fewer lags or positions")]
     Tape(usize),
+    /// More memory than the machine has.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// `IFOG_ISA`.
     #[error(transparent)]
     Level(#[from] LevelError),
 }
 
 impl Flow {
+    /// Measures a network as it is before training, with weights drawn from the seed.
+    ///
+    /// # Errors
+    /// As [`Flow::measure`].
+    ///
+    /// # Panics
+    /// A token is outside the vocabulary.
+    pub fn of_untrained(
+        layout: &Layout,
+        tokens: &[u32],
+        config: FlowConfig,
+    ) -> Result<Self, FlowError> {
+        check_memory(layout, config.lags, 1, config.positions, size_of::<f64>())?;
+        let parameters = initial_parameters(layout, Init::Uniform, 1.0, config.seed);
+        Self::measure(layout, &parameters, tokens, config)
+    }
+
     /// Measures the network with these parameters on a text of tokens.
     ///
     /// # Errors
@@ -127,6 +149,7 @@ impl Flow {
         tokens: &[u32],
         config: FlowConfig,
     ) -> Result<Self, FlowError> {
+        check_memory(layout, config.lags, 1, config.positions, size_of::<f64>())?;
         let windows = Windows::draw(tokens, config)?;
         let parameters: Vec<f64> = parameters.iter().map(|&p| f64::from(p)).collect();
         let mut weights = Packed::new(layout, Level::detect()?, true)?;
@@ -500,7 +523,6 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
     use super::*;
     use crate::config::NetworkConfig;
-    use crate::init::{Init, initial_parameters};
 
     const LAGS: usize = 6;
     const VOCABULARY: usize = 5;

@@ -19,6 +19,7 @@ use ifog_kernels::{Cell, Level, LevelError, Threads};
 
 use crate::clip::{ClipError, ClipRule, Clipper};
 use crate::config::{ConfigError, InputConfig, NetworkConfig};
+use crate::cost::{MemoryError, check_memory};
 use crate::dropout::Dropout;
 use crate::init::{Init, initial_parameters};
 use crate::loss::squared_error;
@@ -100,6 +101,9 @@ pub enum ForecastError {
     /// The network.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// More memory than the machine has.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The clipping.
     #[error(transparent)]
     Clip(#[from] ClipError),
@@ -140,6 +144,7 @@ impl Forecaster {
             layers: 1,
             outputs: 1,
         })?;
+        check_memory(&layout, 1, rows, 1, size_of::<f32>())?;
         let mut parameters = initial_parameters(&layout, Init::Uniform, 1.0, config.seed);
         parameters[layout.decoder_weight()].fill(0.0);
         let steps: Vec<f64> = steps(columns[0], config.horizon).collect();

@@ -6,8 +6,8 @@ use std::path::Path;
 use ifog::Cell;
 use ifog::config::{InputConfig, NetworkConfig};
 use ifog::flow::{Flow as Measured, FlowConfig, LayerFlow, Norms};
-use ifog::init::{Init, initial_parameters};
 use ifog::language_model::LanguageModel;
+use ifog::parameters::Layout;
 use ifog::vocabulary::{Mode, Vocabulary};
 use serde::Serialize;
 
@@ -96,7 +96,7 @@ pub(super) fn run(args: &Flow) -> Result<(), Failure> {
         log(format_args!("measuring {name}"));
         let clipping = clipping(path, &model);
         let network = *model.config();
-        let flow = measure(args, network, model.weights(), &tokens)?;
+        let flow = Measured::measure(model.layout(), model.weights(), &tokens, config(args))?;
         networks.push(describe(name, &network, true, flow, clipping));
         if args.untrained {
             networks.push(untrained(args, network, &tokens)?);
@@ -141,25 +141,17 @@ pub(super) fn run(args: &Flow) -> Result<(), Failure> {
 fn untrained(args: &Flow, network: NetworkConfig, tokens: &[u32]) -> Result<Network, Failure> {
     let name = format!("{} untrained", network.cell.name());
     log(format_args!("measuring {name}"));
-    let layout = ifog::parameters::Layout::new(network)?;
-    let parameters = initial_parameters(&layout, Init::Uniform, 1.0, args.seed);
-    let flow = measure(args, network, &parameters, tokens)?;
+    let layout = Layout::new(network)?;
+    let flow = Measured::of_untrained(&layout, tokens, config(args))?;
     Ok(describe(name, &network, false, flow, None))
 }
 
-fn measure(
-    args: &Flow,
-    network: NetworkConfig,
-    parameters: &[f32],
-    tokens: &[u32],
-) -> Result<Measured, Failure> {
-    let config = FlowConfig {
+fn config(args: &Flow) -> FlowConfig {
+    FlowConfig {
         lags: args.lags,
         positions: args.positions,
         seed: args.seed,
-    };
-    let layout = ifog::parameters::Layout::new(network)?;
-    Ok(Measured::measure(&layout, parameters, tokens, config)?)
+    }
 }
 
 fn describe(

@@ -46,4 +46,8 @@ fn a_length_that_makes_no_sense_is_refused() {
         .ifog(["task", "adding", "--length", "3"])
         .run()
         .refused(1, &["at least 20"]);
+    folder
+        .ifog(["task", "copy", "--hidden", "1000000"])
+        .run()
+        .refused(1, &["MiB"]);
 }

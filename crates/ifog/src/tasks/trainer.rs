@@ -7,6 +7,7 @@ use ifog_kernels::{Cell, Level, LevelError, Threads};
 use super::{Sequences, Source, Targets, Task};
 use crate::clip::{ClipError, ClipRule, Clipper};
 use crate::config::{ConfigError, InputConfig, NetworkConfig};
+use crate::cost::{MemoryError, check_memory};
 use crate::dropout::Dropout;
 use crate::init::{Init, initial_parameters};
 use crate::loss::{softmax_cross_entropy, squared_error};
@@ -99,6 +100,9 @@ pub enum TaskError {
     /// The network.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// More memory than the machine has.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The clipping.
     #[error(transparent)]
     Clip(#[from] ClipError),
@@ -147,6 +151,8 @@ impl TaskTrainer {
             layers: 1,
             outputs: task.outputs(),
         })?;
+        let steps = length + length / 10 + 2 * super::COPIED;
+        check_memory(&layout, 1, steps, batch, size_of::<f32>())?;
         let level = Level::detect()?;
         let pool = Pool::new(config.threads)?;
         let mut parameters = initial_parameters(&layout, Init::Uniform, 1.0, config.seed);
@@ -154,7 +160,6 @@ impl TaskTrainer {
             spread_time_scales(&layout, &mut parameters, config.chrono);
         }
         let weights = Packed::new(&layout, level, true)?;
-        let steps = length + length / 10 + 2 * super::COPIED;
         let learner = pool
             .install(|| Learner::new(&weights, steps, batch, Dropout::off(), Threads::current()))?;
         Ok(Self {
