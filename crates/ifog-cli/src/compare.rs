@@ -23,7 +23,7 @@ use crate::{embedded, level};
 
 /// Train RNN, LSTM, GRU and GRU-after with equal parameters and equal time, and compare them.
 ///
-/// Each gets a quarter of the budget as training time; validation is not counted.
+/// Each gets a quarter of the budget as training time, in turns; validation is not counted.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ifog compare --budget 60\n  ifog compare book.txt --hidden 256 --out compare.html\n  \
@@ -71,6 +71,7 @@ pub(crate) struct Compare {
 #[derive(Serialize)]
 struct Report {
     corpus: String,
+    /// Of training.
     seconds_each: f64,
     /// Steps that all cells reached.
     common_steps: u64,
@@ -115,19 +116,33 @@ pub(crate) fn run(args: &Compare) -> Result<(), Failure> {
         Some(parameters) => parameters,
         None => one_hot_parameters(args, vocabulary.len())?,
     };
-    let mut cells = Vec::new();
-    for cell in Cell::ALL {
+    let contestants = Cell::ALL.iter().map(|&cell| {
         let hidden = width_for(cell, args.layers, vocabulary.len(), parameters)?;
-        log(format_args!("training {} of width {hidden}", cell.name()));
-        cells.push(train(args, cell, hidden, &text)?);
+        Contestant::new(args, cell, hidden, &text)
+    });
+    let mut contestants: Vec<Contestant> = contestants.collect::<Result<_, _>>()?;
+    let seconds_each = args.budget / Cell::ALL.len() as f64;
+    // In turns, so that whatever else the machine does slows all of them alike.
+    for part in 1..=VALIDATIONS {
+        for contestant in &mut contestants {
+            contestant.train_until(seconds_each * f64::from(part) / f64::from(VALIDATIONS))?;
+            log(format_args!(
+                "{:<9} width {:<4} {:>6} steps  validation {:.3} nats",
+                contestant.cell.name(),
+                contestant.hidden,
+                contestant.step,
+                contestant.curve[part as usize].val_loss
+            ));
+        }
     }
-    let common_steps = cells.iter().map(|run| run.steps).min().unwrap_or(0);
-    for run in &mut cells {
-        run.val_loss_at_equal_steps = loss_at(&run.curve, common_steps);
-    }
+    let common_steps = contestants.iter().map(|c| c.step).min().unwrap_or(0);
+    let finished = contestants
+        .into_iter()
+        .map(|c| c.finish(args, common_steps, &text));
+    let cells: Vec<Run> = finished.collect::<Result<_, _>>()?;
     let report = Report {
         corpus: name,
-        seconds_each: args.budget / Cell::ALL.len() as f64,
+        seconds_each,
         common_steps,
         statement: statement(&cells),
         cells,
@@ -155,77 +170,99 @@ fn one_hot_parameters(args: &Compare, symbols: usize) -> Result<usize, Failure> 
     Ok(ifog::parameters::Layout::new(network)?.len())
 }
 
-fn train(args: &Compare, cell: Cell, hidden: usize, text: &[u8]) -> Result<Run, Failure> {
-    let config = TrainConfig {
-        cell,
-        hidden,
-        layers: args.layers,
-        lr: args.lr,
-        batch: args.batch,
-        seq_len: args.seq_len,
-        seed: args.seed,
-        threads: args.threads.unwrap_or(0),
-        ..TrainConfig::default()
-    };
-    let failed = |error: TrainError| match error {
-        TrainError::Diverged { .. } => Failure::Diverged(format!("{}: {error}", cell.name())),
-        other => other.into(),
-    };
-    let mut trainer = Trainer::new(config, text).map_err(failed)?;
-    let budget = args.budget / Cell::ALL.len() as f64;
-    let mut spent = Duration::ZERO;
-    let (mut step, mut symbols) = (0, 0);
-    let mut curve = vec![Point {
-        step,
-        seconds: 0.0,
-        val_loss: trainer.validate()?,
-    }];
-    for part in 1..=VALIDATIONS {
-        let until = budget * f64::from(part) / f64::from(VALIDATIONS);
-        loop {
-            let started = Instant::now();
-            let report = trainer.step().map_err(failed)?;
-            spent += started.elapsed();
-            step = report.step;
-            symbols += report.characters;
-            if spent.as_secs_f64() >= until {
-                break;
-            }
-        }
+/// A cell in training, with its clock.
+struct Contestant {
+    cell: Cell,
+    hidden: usize,
+    trainer: Trainer,
+    /// Training alone.
+    spent: Duration,
+    step: u64,
+    symbols: u64,
+    curve: Vec<Point>,
+}
+
+impl Contestant {
+    fn new(args: &Compare, cell: Cell, hidden: usize, text: &[u8]) -> Result<Self, Failure> {
+        let config = TrainConfig {
+            cell,
+            hidden,
+            layers: args.layers,
+            lr: args.lr,
+            batch: args.batch,
+            seq_len: args.seq_len,
+            seed: args.seed,
+            threads: args.threads.unwrap_or(0),
+            ..TrainConfig::default()
+        };
+        let mut trainer = Trainer::new(config, text)?;
         let val_loss = trainer.validate()?;
-        curve.push(Point {
-            step,
-            seconds: spent.as_secs_f64(),
+        Ok(Self {
+            cell,
+            hidden,
+            trainer,
+            spent: Duration::ZERO,
+            step: 0,
+            symbols: 0,
+            curve: vec![Point {
+                step: 0,
+                seconds: 0.0,
+                val_loss,
+            }],
+        })
+    }
+
+    /// Trains until it has had `seconds` in all, and validates.
+    fn train_until(&mut self, seconds: f64) -> Result<(), Failure> {
+        while self.spent.as_secs_f64() < seconds {
+            let started = Instant::now();
+            let report = self.trainer.step().map_err(|error| match error {
+                TrainError::Diverged { .. } => {
+                    Failure::Diverged(format!("{}: {error}", self.cell.name()))
+                }
+                other => other.into(),
+            })?;
+            self.spent += started.elapsed();
+            self.step = report.step;
+            self.symbols += report.characters;
+        }
+        let val_loss = self.trainer.validate()?;
+        self.curve.push(Point {
+            step: self.step,
+            seconds: self.spent.as_secs_f64(),
             val_loss,
         });
+        Ok(())
     }
-    let model = trainer.model();
-    let tokens = model.vocabulary().encode(text)?;
-    // The end of the text is the validation part.
-    let held_out = &tokens[tokens.len() - tokens.len() / 10..];
-    let lags = LAGS.min(held_out.len().saturating_sub(1)).max(1);
-    let flow = FlowConfig {
-        lags,
-        positions: 32,
-        seed: args.seed,
-    };
-    let flow = Flow::measure(model.layout(), model.weights(), held_out, flow)?;
-    let top = flow.layers.last();
-    Ok(Run {
-        cell: cell.name(),
-        hidden,
-        parameters: model.parameters(),
-        flops_per_symbol: training_flops(model.layout()),
-        tape_bytes_per_symbol: tape_bytes(model.layout(), args.seq_len),
-        symbols_per_s: symbols as f64 / spent.as_secs_f64(),
-        steps: step,
-        val_loss_at_equal_steps: f64::NAN,
-        val_loss_at_equal_time: curve[curve.len() - 1].val_loss,
-        gradient_half_lag: top.and_then(|layer| layer.falls_to(0.5)),
-        gradient_gain_per_step: top.map_or(f64::NAN, |layer| layer.gain()),
-        sample: printable(&trainer.sample(SAMPLE, 0.8, b"", args.seed)?),
-        curve,
-    })
+
+    fn finish(self, args: &Compare, common_steps: u64, text: &[u8]) -> Result<Run, Failure> {
+        let model = self.trainer.model();
+        let tokens = model.vocabulary().encode(text)?;
+        // The end of the text is the validation part.
+        let held_out = &tokens[tokens.len() - tokens.len() / 10..];
+        let flow = FlowConfig {
+            lags: LAGS.min(held_out.len().saturating_sub(1)).max(1),
+            positions: 32,
+            seed: args.seed,
+        };
+        let flow = Flow::measure(model.layout(), model.weights(), held_out, flow)?;
+        let top = flow.layers.last();
+        Ok(Run {
+            cell: self.cell.name(),
+            hidden: self.hidden,
+            parameters: model.parameters(),
+            flops_per_symbol: training_flops(model.layout()),
+            tape_bytes_per_symbol: tape_bytes(model.layout(), args.seq_len),
+            symbols_per_s: self.symbols as f64 / self.spent.as_secs_f64(),
+            steps: self.step,
+            val_loss_at_equal_steps: loss_at(&self.curve, common_steps),
+            val_loss_at_equal_time: self.curve[self.curve.len() - 1].val_loss,
+            gradient_half_lag: top.and_then(|layer| layer.falls_to(0.5)),
+            gradient_gain_per_step: top.map_or(f64::NAN, |layer| layer.gain()),
+            sample: printable(&self.trainer.sample(SAMPLE, 0.8, b"", args.seed)?),
+            curve: self.curve,
+        })
+    }
 }
 
 /// Between the two validations around `step`, in a straight line.
