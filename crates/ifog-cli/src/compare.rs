@@ -18,7 +18,7 @@ use crate::chart::{Axis, Chart, Series};
 use crate::failure::Failure;
 use crate::output::{log, print_json, print_line, printable};
 use crate::page::{Page, figure, table};
-use crate::picture_file::{write_chart, write_picture};
+use crate::picture_file::{Kind, write_chart, write_picture};
 use crate::{embedded, level};
 
 /// Train RNN, LSTM, GRU and GRU-after with equal parameters and equal time, and compare them.
@@ -106,9 +106,16 @@ struct Point {
 
 /// Trains and compares.
 pub(crate) fn run(args: &Compare) -> Result<(), Failure> {
+    Kind::check(args.out.as_deref())?;
     level::level()?;
     let (text, name) = match &args.corpus {
-        Some(path) => (read_corpus_file(path)?, path.display().to_string()),
+        Some(path) => (
+            read_corpus_file(path)?,
+            path.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+        ),
         None => (embedded::SOURCES.to_vec(), embedded::NAME.to_owned()),
     };
     let vocabulary = Vocabulary::of_text(&text, Mode::Auto)?;
@@ -355,7 +362,7 @@ fn print(report: &Report) -> Result<(), Failure> {
 
 fn write(out: &std::path::Path, report: &Report) -> Result<(), Failure> {
     let of_time = chart(report, "seconds of training", |p| p.seconds);
-    if out.extension().is_none_or(|e| e != "html") {
+    if Kind::of(out)? == Kind::Chart {
         return write_chart(out, &of_time, &html! {});
     }
     let of_steps = chart(report, "steps", |p| p.step as f64);

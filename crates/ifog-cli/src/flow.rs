@@ -10,6 +10,7 @@ use clap::builder::RangedU64ValueParser;
 
 use crate::args::{at_least_one, finite_f64};
 use crate::failure::Failure;
+use crate::picture_file::Kind;
 
 /// Show how gradients flow back through time.
 ///
@@ -70,6 +71,7 @@ pub(crate) struct Flow {
 
 /// Shows the flow.
 pub(crate) fn run(args: &Flow) -> Result<(), Failure> {
+    Kind::check(args.out.as_deref())?;
     if args.toy {
         toy::run(args)
     } else {

@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::level;
 use crate::output::{log, print_json, print_line};
 use crate::page;
-use crate::picture_file::write_chart;
+use crate::picture_file::{Kind, write_chart};
 use table::Table;
 
 /// Forecast a series from all values so far, and say whether the network knows more than the last value does.
@@ -152,6 +152,7 @@ struct Row {
 
 /// Trains and evaluates, or uses what is kept.
 pub(crate) fn run(args: &Forecast) -> Result<(), Failure> {
+    Kind::check(args.out.as_deref())?;
     level::level()?;
     if let (Some(model), Some(csv)) = (&args.model, &args.csv) {
         return use_kept(args, model, csv);

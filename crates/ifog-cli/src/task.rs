@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::level;
 use crate::output::{log, print_json, print_line};
 use crate::page::table;
-use crate::picture_file::write_chart;
+use crate::picture_file::{Kind, write_chart};
 
 /// Learn a task that needs a long memory, until it is solved or the time is up.
 ///
@@ -111,6 +111,7 @@ struct Point {
 
 /// Trains until the criterion, the time or the number of sequences.
 pub(crate) fn run(args: &Task) -> Result<(), Failure> {
+    Kind::check(args.out.as_deref())?;
     level::level()?;
     let task = Problem::from(args.task);
     let mut trainer = TaskTrainer::new(TaskConfig {
