@@ -1,5 +1,6 @@
 //! `ifog forecast`: the next value of a series, beside what anybody could say without a network.
 
+mod report;
 mod table;
 
 use std::fs;
@@ -11,15 +12,14 @@ use ifog::atomic_file::write_atomically;
 use ifog::forecast::baselines::{Autoregression, drift, persistence};
 use ifog::forecast::scores::{Scores, diebold_mariano};
 use ifog::forecast::{ForecastConfig, ForecastError, Forecaster, example};
-use serde::Serialize;
 
 use crate::args::{at_least_one, cell_parser, positive, share};
-use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
 use crate::level;
 use crate::output::{log, print_json, print_line};
 use crate::page;
 use crate::picture_file::{Kind, write_chart};
+use report::{HEADING, Method, Next, Report, Row, Spread, chart, print, rows_of, verdict};
 use table::Table;
 
 /// Forecast a series from all values so far, and say whether the network knows more than the last value does.
@@ -91,65 +91,6 @@ pub(crate) enum ExampleName {
     Ar2,
 }
 
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Report {
-    column: String,
-    rows: usize,
-    training_rows: usize,
-    test_rows: usize,
-    horizon: usize,
-    notes: Vec<String>,
-    /// The network's is that of the mean of its seeds.
-    methods: Vec<Method>,
-    seeds: Spread,
-    /// Of the network against persistence: above 2 it is better beyond chance.
-    diebold_mariano: f64,
-    verdict: String,
-    /// Share of the test rows within the interval that should hold 80 %.
-    coverage: f64,
-    next: Next,
-    test: Vec<Row>,
-}
-
-#[derive(Serialize)]
-struct Method {
-    name: String,
-    rmse: f64,
-    mae: f64,
-    mape: Option<f64>,
-    direction: Option<f64>,
-    /// 1 − RMSE / RMSE of persistence.
-    skill: f64,
-}
-
-/// RMSE of the networks one by one.
-#[derive(Serialize)]
-struct Spread {
-    rmse: Vec<f64>,
-    mean: f64,
-    deviation: f64,
-}
-
-/// The forecast of the row `horizon` rows after the last one.
-#[derive(Serialize)]
-struct Next {
-    after: String,
-    horizon: usize,
-    value: f64,
-    low: f64,
-    high: f64,
-}
-
-#[derive(Serialize)]
-struct Row {
-    label: String,
-    actual: f64,
-    forecast: f64,
-    low: f64,
-    high: f64,
-}
-
 /// Trains and evaluates, or uses what is kept.
 pub(crate) fn run(args: &Forecast) -> Result<(), Failure> {
     Kind::check(args.out.as_deref())?;
@@ -178,7 +119,7 @@ pub(crate) fn run(args: &Forecast) -> Result<(), Failure> {
     let report = evaluate(args, &table, best.as_deref(), &forecasters, training_rows)?;
     if let Some(out) = &args.out {
         let table = page::table(&HEADING, &rows_of(&report));
-        write_chart(out, &chart(args, &report), &table)?;
+        write_chart(out, &chart(&report), &table)?;
     }
     if args.json {
         return print_json(&report);
@@ -285,40 +226,6 @@ fn evaluate(
     })
 }
 
-/// What the figures allow to say.
-fn verdict(methods: &[Method], statistic: f64) -> String {
-    let Some(network) = methods.iter().find(|m| m.name.ends_with("network")) else {
-        return String::new();
-    };
-    let percent = 100.0 * network.skill;
-    let first = if network.skill > 0.0 && statistic > 2.0 {
-        format!(
-            "The network beats persistence: its error is {percent:.1} % smaller, which is beyond chance"
-        )
-    } else if network.skill < 0.0 && statistic < -2.0 {
-        format!(
-            "The network is worse than persistence: its error is {:.1} % larger",
-            -percent
-        )
-    } else {
-        format!(
-            "The network does not beat persistence: the difference of {percent:.1} % is within chance, and the last value is as good \
-             a forecast"
-        )
-    };
-    let rival = methods.iter().find(|m| m.name.starts_with("AR("));
-    let second = match rival {
-        Some(ar) if ar.rmse < network.rmse => format!("; {} is simpler and no worse.", ar.name),
-        Some(ar) => format!(
-            "; {} is {:.1} % worse than it.",
-            ar.name,
-            100.0 * (ar.rmse / network.rmse - 1.0)
-        ),
-        None => ".".to_owned(),
-    };
-    first + &second
-}
-
 /// Forecasts what follows the last row.
 fn use_kept(args: &Forecast, model: &Path, csv: &Path) -> Result<(), Failure> {
     let unusable = |reason: String| {
@@ -388,128 +295,6 @@ fn example_table(name: ExampleName) -> (Table, Option<Vec<f64>>) {
     (table, Some(made.best))
 }
 
-impl Method {
-    fn new(name: String, scores: Scores, base: f64) -> Self {
-        Self {
-            name,
-            rmse: scores.rmse,
-            mae: scores.mae,
-            mape: scores.mape,
-            direction: scores.direction,
-            skill: if base > 0.0 {
-                1.0 - scores.rmse / base
-            } else {
-                0.0
-            },
-        }
-    }
-}
-
-impl Spread {
-    fn of(rmse: Vec<f64>) -> Self {
-        let count = rmse.len() as f64;
-        let mean = rmse.iter().sum::<f64>() / count;
-        let squares: f64 = rmse.iter().map(|r| (r - mean).powi(2)).sum();
-        let deviation = (squares / (count - 1.0).max(1.0)).sqrt();
-        Self {
-            rmse,
-            mean,
-            deviation,
-        }
-    }
-}
-
-impl Next {
-    fn sentence(&self, column: &str) -> String {
-        format!(
-            "{column} {} row(s) after {}: {:.4}, with 80 % between {:.4} and {:.4}",
-            self.horizon, self.after, self.value, self.low, self.high
-        )
-    }
-}
-
-fn rows_of(report: &Report) -> Vec<Vec<String>> {
-    let row = |m: &Method| {
-        let percent = |x: Option<f64>, unit: f64| {
-            x.map_or("–".to_owned(), |x| format!("{:.2} %", unit * x))
-        };
-        vec![
-            m.name.clone(),
-            format!("{:.4}", m.rmse),
-            format!("{:.4}", m.mae),
-            percent(m.mape, 1.0),
-            percent(m.direction, 100.0),
-            format!("{:.2} %", 100.0 * m.skill),
-        ]
-    };
-    report.methods.iter().map(row).collect()
-}
-
-fn print(report: &Report) -> Result<(), Failure> {
-    print_line(format!(
-        "{}: {} rows, the last {} forecast {} row(s) ahead",
-        report.column, report.rows, report.test_rows, report.horizon
-    ))?;
-    for note in &report.notes {
-        print_line(format!("note: {note}"))?;
-    }
-    let heading = HEADING.map(String::from).to_vec();
-    for row in std::iter::once(heading).chain(rows_of(report)) {
-        let cells: Vec<String> = row[1..].iter().map(|cell| format!("{cell:>11}")).collect();
-        print_line(format!("{:<14} {}", row[0], cells.join(" ")))?;
-    }
-    print_line(format!(
-        "{} seed(s): RMSE {:.4} ± {:.4}; {:.0} % of the test rows lie within the 80 % interval",
-        report.seeds.rmse.len(),
-        report.seeds.mean,
-        report.seeds.deviation,
-        100.0 * report.coverage
-    ))?;
-    print_line(&report.verdict)?;
-    print_line(report.next.sentence(&report.column))
-}
-
-/// The last rows of the test part, as many as can be told apart.
-fn chart(args: &Forecast, report: &Report) -> Chart {
-    let shown = &report.test[report.test.len().saturating_sub(SHOWN)..];
-    let at = |t: usize| t as f64;
-    let rows = || shown.iter().enumerate();
-    let every = (shown.len() / 6).max(1);
-    let ticks = rows().step_by(every).map(|(t, r)| (at(t), r.label.clone()));
-    Chart {
-        title: format!("{}, {} row(s) ahead", report.column, report.horizon),
-        caption: format!(
-            "Each value is forecast from the rows before it alone; the band should hold 80 % of the values and holds {:.0} %. {}",
-            100.0 * report.coverage,
-            report.verdict
-        ),
-        x: Axis {
-            ticks: ticks.collect(),
-            ..Axis::linear("")
-        },
-        y: Axis::linear(&report.column),
-        series: vec![
-            Series::line(
-                "actual",
-                0,
-                rows().map(|(t, r)| (at(t), r.actual)).collect(),
-            )
-            .drawn_as(Mark::Dots),
-            Series {
-                band: rows().map(|(t, r)| (at(t), r.low, r.high)).collect(),
-                ..Series::line(
-                    format!("{} network", args.cell.name()),
-                    1,
-                    rows().map(|(t, r)| (at(t), r.forecast)).collect(),
-                )
-            },
-        ],
-    }
-}
-
-const HEADING: [&str; 6] = ["method", "RMSE", "MAE", "MAPE", "direction", "skill"];
 /// The largest order of the autoregression.
 const MOST_LAGS: usize = 20;
 const EXAMPLE_ROWS: usize = 1500;
-/// Rows in the chart.
-const SHOWN: usize = 250;
