@@ -10,9 +10,9 @@
 //! Frasconi 1994); if it grows, training is unstable without clipping (Pascanu, Mikolov, Bengio 2013). All is in f64,
 //! because a vanishing gradient soon leaves the range of f32.
 
-use ifog_kernels::{
-    Backprop, Cell, Input, Level, LevelError, Record, Shape, ShapeError, Tape, Threads,
-};
+mod gates;
+
+use ifog_kernels::{Backprop, Input, Level, LevelError, Record, Shape, ShapeError, Tape, Threads};
 
 use crate::config::{ConfigError, InputConfig};
 use crate::cost::{MemoryError, check_memory};
@@ -21,7 +21,9 @@ use crate::loss::softmax_cross_entropy;
 use crate::network::{Inputs, Packed, Reader, matrix, matrix_mut};
 use crate::parameters::Layout;
 use crate::rng::{Rng, Stream};
-use crate::spectrum::{largest_singular_value, spectral_radius};
+use gates::{gates, saturation};
+
+pub use gates::{GateFlow, gate_names, is_tanh};
 
 /// How to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,21 +67,6 @@ pub struct Norms {
     pub median: f64,
     /// 90 % are below.
     pub high: f64,
-}
-
-/// A gate, or the candidate, of a layer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GateFlow {
-    /// `i`, `f`, `o`, `g`; `z`, `r`, `h~`; `r`, `z`, `n`; `h`.
-    pub name: &'static str,
-    /// Share of values below 0.1, or below −0.9 for a tanh.
-    pub left: f64,
-    /// Share of values above 0.9.
-    pub right: f64,
-    /// Spectral radius of its block of U.
-    pub spectral_radius: f64,
-    /// Largest singular value of its block of U.
-    pub largest_singular_value: f64,
 }
 
 /// Why nothing can be measured.
@@ -444,83 +431,11 @@ fn output_gradient(weights: &Packed<f64>, windows: &Windows, tapes: &[Vec<Tape<f
     dout
 }
 
-/// Shares of values of each gate that are saturated to the left and to the right.
-fn saturation(tapes: &[Vec<Tape<f64>>], layer: usize) -> Vec<(f64, f64)> {
-    let Some(shape) = tapes.first().map(|step| step[layer].shape()) else {
-        return Vec::new();
-    };
-    let hidden = shape.hidden();
-    let names = gate_names(shape.cell());
-    let mut counts = vec![(0u64, 0u64, 0u64); names.len()];
-    for step in tapes {
-        let tape = &step[layer];
-        let rows = match shape.cell() {
-            Cell::Rnn => tape.output(),
-            Cell::Lstm | Cell::Gru | Cell::GruAfter => tape.gates(),
-        };
-        for r in 0..rows.rows() {
-            for ((gate, name), count) in
-                rows.row(r).chunks_exact(hidden).zip(names).zip(&mut counts)
-            {
-                let lowest = if is_tanh(name) { -0.9 } else { 0.1 };
-                for value in gate {
-                    count.0 += u64::from(*value < lowest);
-                    count.1 += u64::from(*value > 0.9);
-                    count.2 += 1;
-                }
-            }
-        }
-    }
-    let share = |(left, right, all)| (left as f64 / all as f64, right as f64 / all as f64);
-    counts.into_iter().map(share).collect()
-}
-
-fn gates(
-    layout: &Layout,
-    parameters: &[f64],
-    layer: usize,
-    saturation: &[(f64, f64)],
-) -> Vec<GateFlow> {
-    let shape = layout.shapes()[layer];
-    let (hidden, columns) = (shape.hidden(), shape.columns());
-    let u = layout.layer(layer).start + shape.input() * columns;
-    let rows = parameters[u..u + hidden * columns].chunks_exact(columns);
-    let gates = gate_names(shape.cell()).iter().zip(saturation).enumerate();
-    let gate = |(gate, (name, saturation)): (usize, (&&'static str, &(f64, f64)))| {
-        let block: Vec<f64> = rows
-            .clone()
-            .flat_map(|row| &row[gate * hidden..][..hidden])
-            .copied()
-            .collect();
-        GateFlow {
-            name,
-            left: saturation.0,
-            right: saturation.1,
-            spectral_radius: spectral_radius(&block, hidden),
-            largest_singular_value: largest_singular_value(&block, hidden),
-        }
-    };
-    gates.map(gate).collect()
-}
-
-/// The gates of a cell in its order.
-pub fn gate_names(cell: Cell) -> &'static [&'static str] {
-    match cell {
-        Cell::Rnn => &["h"],
-        Cell::Lstm => &["i", "f", "o", "g"],
-        Cell::Gru => &["z", "r", "h~"],
-        Cell::GruAfter => &["r", "z", "n"],
-    }
-}
-
-/// Whether values of this gate are from −1 to 1 rather than from 0 to 1.
-pub fn is_tanh(gate: &str) -> bool {
-    matches!(gate, "g" | "h~" | "n" | "h")
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use ifog_kernels::Cell;
+
     use super::*;
     use crate::config::NetworkConfig;
 
