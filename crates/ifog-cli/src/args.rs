@@ -33,6 +33,10 @@ pub(crate) enum Command {
     Bench(Bench),
     Info(Info),
     Flow(crate::flow::Flow),
+    Task(crate::task::Task),
+    Forecast(crate::forecast::Forecast),
+    View(crate::view::View),
+    Compare(crate::compare::Compare),
 }
 
 /// Write text with a model, to standard output.
@@ -157,7 +161,7 @@ pub(crate) fn finite_f64(text: &str) -> Result<f64, String> {
     number(text, "give a finite number", |_| true)
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
     number(text, "give a finite number above 0", |x| x > 0.0)
 }
 
@@ -165,7 +169,7 @@ fn not_negative(text: &str) -> Result<f64, String> {
     number(text, "give a finite number of at least 0", |x| x >= 0.0)
 }
 
-fn share(text: &str) -> Result<f64, String> {
+pub(crate) fn share(text: &str) -> Result<f64, String> {
     number(text, "give a share from 0 to below 1", |x| {
         (0.0..1.0).contains(&x)
     })

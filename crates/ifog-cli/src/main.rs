@@ -4,16 +4,19 @@
 mod args;
 mod bench;
 mod chart;
+mod compare;
 mod dry_run;
 mod embedded;
 mod eval;
 mod failure;
 mod flow;
+mod forecast;
 mod gradcheck;
 mod info;
 mod interrupt;
 mod level;
 mod memory;
+mod model_text;
 mod output;
 mod page;
 mod picture_file;
@@ -24,7 +27,9 @@ mod run_directory;
 mod sample;
 mod session;
 mod summary;
+mod task;
 mod train;
+mod view;
 
 use std::process::ExitCode;
 
@@ -49,6 +54,10 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Info(args) => info::run(args),
         Command::Flow(args) => flow::run(args),
+        Command::Task(args) => task::run(args),
+        Command::Forecast(args) => forecast::run(args),
+        Command::View(args) => view::run(args),
+        Command::Compare(args) => compare::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,12 +9,40 @@ use crate::failure::Failure;
 use crate::output::log;
 use crate::page::{Page, figure};
 
+/// What `--out` asks for by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `.svg`: the chart alone.
+    Chart,
+    /// `.html`: a page.
+    Page,
+}
+
+impl Kind {
+    /// By the end of the name. To be asked before any work is done.
+    pub(crate) fn of(path: &Path) -> Result<Self, Failure> {
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("svg") => Ok(Self::Chart),
+            Some("html") => Ok(Self::Page),
+            _ => Err(Failure::usage(format!(
+                "--out {} has no known kind of picture: give a name that ends in .svg or .html",
+                path.display()
+            ))),
+        }
+    }
+
+    /// Of an option that may not be given.
+    pub(crate) fn check(path: Option<&Path>) -> Result<(), Failure> {
+        path.map_or(Ok(()), |path| Self::of(path).map(|_| ()))
+    }
+}
+
 /// Writes `chart` as SVG or, if the name ends in `.html`, as a page with `table` below it.
 pub(crate) fn write_chart(path: &Path, chart: &Chart, table: &maud::Markup) -> Result<(), Failure> {
     let svg = chart.svg()?;
-    let content = match path.extension().and_then(|e| e.to_str()) {
-        Some("svg") => svg,
-        Some("html") => {
+    let content = match Kind::of(path)? {
+        Kind::Chart => svg,
+        Kind::Page => {
             let page = Page {
                 title: &chart.title,
                 lead: &chart.caption,
@@ -23,12 +51,6 @@ pub(crate) fn write_chart(path: &Path, chart: &Chart, table: &maud::Markup) -> R
                 script: "",
             };
             page.render()
-        }
-        _ => {
-            return Err(Failure::usage(format!(
-                "--out {} has no known kind of picture: give a name that ends in .svg or .html",
-                path.display()
-            )));
         }
     };
     write_picture(path, &content)

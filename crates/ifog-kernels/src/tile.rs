@@ -378,11 +378,29 @@ pub(crate) unsafe fn tile_body<S: Simd, const MR: usize, const NV: usize, const 
                         s.prefetch(right.wrapping_add((PREFETCH_ROWS * NV + v) * S::LANES));
                     }
                 }
-                let w: [S::V; NV] = vectors(s, right);
-                for r in 0..MR {
-                    let x = s.splat(*left[r].add(at));
+                // `make machine-code` has a bounds check to find.
+                #[cfg(ifog_planted)]
+                assert!(at <= isize::MAX as usize, "in bounds");
+                // Beside the accumulators one side of the tile waits in registers, and one vector of the other: on
+                // AVX2, 3 × 4 + 3 + 1 is all there is.
+                if MR < NV || S::ACCUMULATORS < 16 {
+                    let mut x = [s.splat(S::Elem::ZERO); MR];
+                    for r in 0..MR {
+                        x[r] = s.splat(*left[r].add(at));
+                    }
                     for v in 0..NV {
-                        acc[r][v] = s.mul_add(x, w[v], acc[r][v]);
+                        let w = s.load(right.add(v * S::LANES));
+                        for r in 0..MR {
+                            acc[r][v] = s.mul_add(x[r], w, acc[r][v]);
+                        }
+                    }
+                } else {
+                    let w: [S::V; NV] = vectors(s, right);
+                    for r in 0..MR {
+                        let x = s.splat(*left[r].add(at));
+                        for v in 0..NV {
+                            acc[r][v] = s.mul_add(x, w[v], acc[r][v]);
+                        }
                     }
                 }
                 at += run.stride;

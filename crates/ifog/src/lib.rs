@@ -26,6 +26,9 @@
 //! * [`network`]: the layers at work, in f32 and f64. [`parameters`]: one flat buffer. [`loss`], [`optimizer`],
 //!   [`learning_rate`], [`clip`], [`dropout`], [`row_dropout`], [`average`], [`init`].
 //! * [`corpus`], [`vocabulary`], [`sampling`], [`rng`]: text in and out.
+//! * [`flow`], [`spectrum`]: how gradients flow back through time, and why. [`toy`]: the same by hand.
+//! * [`probe`]: what the units of a model do. [`forecast`]: the next value of a series. [`tasks`]: the classic long-range tasks, and training on them.
+//! * [`cost`]: parameters, operations and memory.
 //! * [`gradcheck`]: every gradient against central differences. [`bench`]: cell throughput beside the machine's limit.
 //!
 //! A seed determines every bit of a run, on every machine with fused multiply-add and for any number of threads. The
@@ -40,7 +43,10 @@ pub mod checkpoint;
 pub mod clip;
 pub mod config;
 pub mod corpus;
+pub mod cost;
 pub mod dropout;
+pub mod flow;
+pub mod forecast;
 pub mod gradcheck;
 pub mod init;
 pub mod language_model;
@@ -50,10 +56,13 @@ pub mod network;
 pub mod optimizer;
 pub mod parameters;
 pub mod pool;
+pub mod probe;
 pub mod rng;
 pub mod row_dropout;
 pub mod safetensors;
 pub mod sampling;
+pub mod spectrum;
+pub mod tasks;
 pub mod toy;
 pub mod train;
 pub mod vocabulary;

@@ -30,3 +30,54 @@ fn a_picture_needs_a_known_kind() {
         .run();
     gone.refused(1, &["none"]);
 }
+
+#[test]
+fn models_and_untrained_cells_are_measured() {
+    let folder = Folder::new();
+    folder.small_model();
+    let measured = folder
+        .ifog([
+            "flow",
+            "run",
+            "--untrained",
+            "--text",
+            "rhyme.txt",
+            "--lags",
+            "12",
+        ])
+        .args(["--positions", "4", "--json", "--out", "flow.svg"])
+        .run();
+    let report = measured.json();
+    let networks = report["networks"].as_array().unwrap();
+    assert_eq!(networks.len(), 2);
+    assert_eq!(networks[0]["name"], "run");
+    assert_eq!(networks[0]["clipping"]["steps"], 20);
+    for network in networks {
+        let layer = &network["layers"][1];
+        assert_eq!(layer["state"].as_array().unwrap().len(), 13);
+        assert_eq!(layer["gates"].as_array().unwrap().len(), 4);
+        assert!(layer["gain_per_step"].as_f64().unwrap() > 0.0);
+    }
+    assert!(
+        fs::read_to_string(folder.path("flow.svg"))
+            .unwrap()
+            .contains("lstm untrained")
+    );
+
+    let text = folder
+        .ifog(["flow", "--hidden", "8", "--lags", "10", "--positions", "3"])
+        .run();
+    text.succeeded();
+    for cell in ["rnn", "lstm", "gru", "gru-after"] {
+        assert!(
+            text.stdout.contains(&format!("{cell} untrained keeps")),
+            "{}",
+            text.stdout
+        );
+    }
+    let short = folder
+        .ifog(["flow", "run", "--text", "rhyme.txt", "--lags", "9999"])
+        .run();
+    assert_eq!(short.code, 1);
+    assert!(short.stderr.contains("fewer lags"), "{}", short.stderr);
+}

@@ -1,154 +1,93 @@
-//! What a run would need, what it needed, and the pictures it leaves.
+//! `ifog forecast`.
 
-use std::fs;
+use std::fmt::Write;
 
-use crate::command::{Folder, rhyme};
+use crate::command::Folder;
 
-/// Some 200 MiB, so that the few of the process do not decide.
-const LARGE: &str = "rhyme.txt --hidden 400 --batch 50 --seq-len 100 --threads 1 --quiet";
-
-#[test]
-fn memory_is_predicted_within_a_tenth() {
-    let folder = Folder::new();
-    folder.file("rhyme.txt", rhyme().repeat(4));
-    let variants = [
-        "--steps 2",
-        "--steps 2 --dropout 0.2 --dropout-recurrent 0.1 --ema 0.9 --embedding 64",
-        "--steps 2 --cell gru --optimizer sgd --checkpoint-every 10",
-    ];
-    for variant in variants {
-        let arguments = LARGE.split_whitespace().chain(variant.split_whitespace());
-        let summary = folder
-            .ifog(["train"])
-            .args(arguments)
-            .args(["--out", "run", "--overwrite", "--json", "--no-report"])
-            .run()
-            .json();
-        let predicted = summary["predicted_memory"].as_f64().unwrap();
-        let Some(measured) = summary["peak_memory"].as_f64() else {
-            println!("skipped: this system does not say how much memory a process has");
-            return;
-        };
-        let ratio = predicted / measured;
-        assert!(
-            (0.9..1.1).contains(&ratio),
-            "{variant}: {predicted} predicted, {measured} measured"
+/// A saw-tooth, which anybody who remembers two rows can forecast.
+fn saw(rows: usize) -> String {
+    let mut csv = String::from("Date,Close\n");
+    for t in 0..rows {
+        let _ = writeln!(
+            csv,
+            "{}-{:02}-{:02},{}",
+            2000 + t / 336,
+            t / 28 % 12 + 1,
+            t % 28 + 1,
+            10 + [0, 3, 1, 6][t % 4]
         );
     }
+    csv
 }
 
 #[test]
-fn a_dry_run_measures_and_writes_nothing() {
+fn a_series_is_learnt_kept_and_used_again() {
     let folder = Folder::new();
-    folder.file("rhyme.txt", rhyme());
-    let train = |extra: &[&str]| {
-        let arguments = [
-            "train",
-            "rhyme.txt",
-            "--hidden",
-            "24",
-            "--batch",
-            "5",
-            "--seq-len",
-            "16",
-            "--dry-run",
-        ];
-        folder.ifog(arguments).args(extra).run()
-    };
-    let forecast = train(&["--epochs", "3", "--json"]).json();
-    let number = |field: &str| {
-        forecast[field]
-            .as_f64()
-            .unwrap_or_else(|| panic!("{field}"))
-    };
-    // Two layers of 4 gates: 24 inputs of the upper one, 24 hidden units of both; and the decoder of 20 symbols.
-    let multiplications = 4.0 * 24.0 * (24.0 + 24.0 + 24.0) + 24.0 * 20.0;
-    assert_eq!(number("flops_per_char"), 6.0 * multiplications);
-    assert!(number("chars_per_s") > 0.0 && number("gflops") > 0.0);
-    let seconds = number("seconds_in_all") / number("seconds_per_epoch");
-    assert!((seconds - 3.0).abs() < 0.1, "{seconds}");
-    assert!(forecast["memory"].as_array().unwrap().len() > 5);
-    let text = train(&[]);
-    for part in [
-        "parameters",
-        "FLOPs",
-        "tape",
-        "optimiser",
-        "characters/s",
-        "an epoch",
-    ] {
-        assert!(
-            text.succeeded().stdout.contains(part),
-            "{part}: {}",
-            text.stdout
-        );
-    }
-    assert!(!folder.path("runs").exists());
-}
-
-#[test]
-fn one_batch_is_learnt_by_heart_or_not() {
-    let folder = Folder::new();
-    folder.file("rhyme.txt", rhyme());
-    let train = |extra: &[&str]| {
-        let arguments = [
-            "train",
-            "rhyme.txt",
-            "--hidden",
-            "32",
-            "--batch",
-            "4",
-            "--seq-len",
-            "16",
-        ];
-        folder
-            .ifog(arguments)
-            .args(["--overfit-one-batch"])
-            .args(extra)
-            .run()
-    };
-    let known = train(&["--lr", "0.01"]);
-    assert!(
-        known.succeeded().stdout.contains("known by heart after"),
-        "{}",
-        known.stdout
-    );
-    let unknown = train(&["--lr", "1e-7", "--steps", "20"]);
-    assert_eq!(unknown.code, 1);
-    assert!(
-        unknown.stderr.contains("not known by heart"),
-        "{}",
-        unknown.stderr
-    );
-    assert!(!folder.path("runs").exists());
-}
-
-#[test]
-fn a_run_leaves_its_curve_and_a_page() {
-    let folder = Folder::new();
-    folder.file("rhyme.txt", rhyme());
-    let arguments = "rhyme.txt --hidden 12 --steps 40 --log-x --sample-every 0.01 --out run";
-    folder
-        .ifog(["train"])
-        .args(arguments.split_whitespace())
+    folder.file("saw.csv", saw(300));
+    let trained = folder
+        .ifog([
+            "forecast", "saw.csv", "--seeds", "2", "--epochs", "40", "--hidden", "12", "--lr",
+            "1e-2",
+        ])
+        .args(["--save", "saw.safetensors", "--out", "saw.svg", "--json"])
         .run()
-        .succeeded();
-    let svg = fs::read_to_string(folder.path("run/loss.svg")).unwrap();
-    assert!(
-        svg.starts_with("<svg") && svg.contains("nats per character") && svg.contains("validation")
+        .json();
+    assert_eq!(
+        (&trained["rows"], &trained["test_rows"]),
+        (&300.into(), &60.into())
     );
-    let page = fs::read_to_string(folder.path("run/report.html")).unwrap();
-    for part in [
-        "<svg",
-        "best validation loss",
-        "at step",
-        "hidden = 12",
-        "characters/s",
-        "Learning rate",
+    // Persistence errs by 3, 2, 5 and 6.
+    let persistence = trained["methods"][0]["rmse"].as_f64().unwrap();
+    assert!((persistence - (74f64 / 4.0).sqrt()).abs() < 1e-9);
+    assert!(
+        trained["verdict"]
+            .as_str()
+            .unwrap()
+            .starts_with("The network beats persistence"),
+        "{}",
+        trained["verdict"]
+    );
+    assert_eq!(trained["seeds"]["rmse"].as_array().unwrap().len(), 2);
+    let again = folder
+        .ifog([
+            "forecast",
+            "saw.csv",
+            "--model",
+            "saw.safetensors",
+            "--json",
+        ])
+        .run()
+        .json();
+    assert_eq!(again, trained["next"]);
+    assert!(folder.path("saw.svg").exists());
+    folder.file("other.csv", "Date,Open\n2000-01-01,1\n");
+    let other = folder
+        .ifog(["forecast", "other.csv", "--model", "saw.safetensors"])
+        .run();
+    other.refused(1, &["other.csv", "no column 'Close'", "Open"]);
+    let wrong = folder
+        .ifog(["forecast", "saw.csv", "--model", "saw.csv"])
+        .run();
+    wrong.refused(1, &["saw.csv cannot be used", "--save"]);
+}
+
+#[test]
+fn bad_files_each_get_a_sentence() {
+    let folder = Folder::new();
+    for (content, part) in [
+        ("a,b\n1,2\n2,3\n3,4\n", "rows"),
+        ("a,b\n1,x\n2,y\n", "no column 'c'"),
     ] {
-        assert!(page.contains(part), "{part}");
+        folder.file("bad.csv", content);
+        let column = if part == "rows" { "a" } else { "c" };
+        let bad = folder
+            .ifog(["forecast", "bad.csv", "--column", column])
+            .run();
+        assert_eq!(bad.code, 1);
+        assert!(bad.stderr.contains(part), "{}", bad.stderr);
     }
-    // Complete in itself; the only addresses are those of XML.
-    let addresses = page.matches("://").count();
-    assert_eq!(addresses, page.matches("http://www.w3.org/").count());
+    folder
+        .ifog(["forecast", "none.csv"])
+        .run()
+        .refused(1, &["none.csv"]);
 }

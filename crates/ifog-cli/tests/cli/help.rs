@@ -5,7 +5,18 @@ use crate::command::Folder;
 #[test]
 fn every_command_explains_itself_with_an_example() {
     let folder = Folder::new();
-    for command in ["train", "sample", "eval", "gradcheck", "info"] {
+    for command in [
+        "train",
+        "sample",
+        "eval",
+        "gradcheck",
+        "info",
+        "flow",
+        "task",
+        "forecast",
+        "view",
+        "compare",
+    ] {
         let help = folder.ifog([command, "--help"]).run();
         help.succeeded();
         let example = format!("  ifog {command}");

@@ -3,10 +3,14 @@
 
 mod bad_input;
 mod command;
+mod compare;
 mod flow;
 mod forecast;
 mod gradients;
 mod help;
 mod interruption;
+mod needs;
 mod same_bits;
+mod task;
 mod training;
+mod view;

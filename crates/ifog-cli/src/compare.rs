@@ -1,0 +1,447 @@
+//! `ifog compare`: the four cells side by side.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use ifog::Cell;
+use ifog::corpus::read_corpus_file;
+use ifog::cost::{tape_bytes, training_flops, width_for};
+use ifog::flow::{Flow, FlowConfig};
+use ifog::train::{TrainConfig, TrainError, Trainer};
+use ifog::vocabulary::{Mode, Vocabulary};
+use maud::html;
+use serde::Serialize;
+
+use crate::args::{at_least_one, positive};
+use crate::chart::{Axis, Chart, Series};
+use crate::failure::Failure;
+use crate::output::{log, print_json, print_line, printable};
+use crate::page::{Page, figure, table};
+use crate::picture_file::{Kind, write_chart, write_picture};
+use crate::{embedded, level};
+
+/// Train RNN, LSTM, GRU and GRU-after with equal parameters and equal time, and compare them.
+///
+/// Each gets a quarter of the budget as training time, in turns; validation is not counted.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ifog compare --budget 60\n  ifog compare book.txt --hidden 256 --out compare.html\n  \
+    ifog compare book.txt --params 1000000 --budget 600 --json"
+)]
+pub(crate) struct Compare {
+    /// Text to learn; without one, the Rust sources of ifog itself.
+    pub(crate) corpus: Option<PathBuf>,
+    /// Width of the LSTM; the others are as wide as gives as many parameters.
+    #[arg(long, default_value_t = 128, value_parser = at_least_one, value_name = "N")]
+    pub(crate) hidden: usize,
+    /// Parameters of each, instead of --hidden.
+    #[arg(long, value_parser = at_least_one, value_name = "N", conflicts_with = "hidden")]
+    pub(crate) params: Option<usize>,
+    /// Stacked layers.
+    #[arg(long, default_value_t = 2, value_parser = at_least_one, value_name = "N")]
+    pub(crate) layers: usize,
+    /// Seconds of training for all four together.
+    #[arg(long, default_value_t = 120.0, value_parser = positive, value_name = "S")]
+    pub(crate) budget: f64,
+    /// Learning rate of Adam.
+    #[arg(long, default_value_t = 2e-3, value_parser = positive, value_name = "X")]
+    pub(crate) lr: f64,
+    /// Parallel streams.
+    #[arg(long, default_value_t = 50, value_parser = at_least_one, value_name = "N")]
+    pub(crate) batch: usize,
+    /// Time steps of a window.
+    #[arg(long, default_value_t = 50, value_parser = at_least_one, value_name = "N")]
+    pub(crate) seq_len: usize,
+    /// Where every random choice comes from.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Threads; without it, all of the machine.
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Report to write: .html, or .svg for the chart alone.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `--json` prints. Losses are nats a symbol on the validation part.
+#[derive(Serialize)]
+struct Report {
+    corpus: String,
+    /// Of training.
+    seconds_each: f64,
+    /// Steps that all cells reached.
+    common_steps: u64,
+    cells: Vec<Run>,
+    statement: String,
+}
+
+#[derive(Serialize)]
+struct Run {
+    cell: &'static str,
+    hidden: usize,
+    parameters: usize,
+    flops_per_symbol: u64,
+    tape_bytes_per_symbol: f64,
+    symbols_per_s: f64,
+    steps: u64,
+    val_loss_at_equal_steps: f64,
+    val_loss_at_equal_time: f64,
+    /// Lag at which the gradient of the top layer's state has halved; none within 50 steps.
+    gradient_half_lag: Option<usize>,
+    gradient_gain_per_step: f64,
+    sample: String,
+    curve: Vec<Point>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Point {
+    step: u64,
+    seconds: f64,
+    val_loss: f64,
+}
+
+/// Trains and compares.
+pub(crate) fn run(args: &Compare) -> Result<(), Failure> {
+    Kind::check(args.out.as_deref())?;
+    level::level()?;
+    let (text, name) = match &args.corpus {
+        Some(path) => (
+            read_corpus_file(path)?,
+            path.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+        ),
+        None => (embedded::SOURCES.to_vec(), embedded::NAME.to_owned()),
+    };
+    let vocabulary = Vocabulary::of_text(&text, Mode::Auto)?;
+    let parameters = match args.params {
+        Some(parameters) => parameters,
+        None => one_hot_parameters(args, vocabulary.len())?,
+    };
+    let contestants = Cell::ALL.iter().map(|&cell| {
+        let hidden = width_for(cell, args.layers, vocabulary.len(), parameters)?;
+        Contestant::new(args, cell, hidden, &text)
+    });
+    let mut contestants: Vec<Contestant> = contestants.collect::<Result<_, _>>()?;
+    let seconds_each = args.budget / Cell::ALL.len() as f64;
+    // In turns, so that whatever else the machine does slows all of them alike.
+    for part in 1..=VALIDATIONS {
+        for contestant in &mut contestants {
+            contestant.train_until(seconds_each * f64::from(part) / f64::from(VALIDATIONS))?;
+            log(format_args!(
+                "{:<9} width {:<4} {:>6} steps  validation {:.3} nats",
+                contestant.cell.name(),
+                contestant.hidden,
+                contestant.step,
+                contestant.curve[part as usize].val_loss
+            ));
+        }
+    }
+    let common_steps = contestants.iter().map(|c| c.step).min().unwrap_or(0);
+    let finished = contestants
+        .into_iter()
+        .map(|c| c.finish(args, common_steps, &text));
+    let cells: Vec<Run> = finished.collect::<Result<_, _>>()?;
+    let report = Report {
+        corpus: name,
+        seconds_each,
+        common_steps,
+        statement: statement(&cells),
+        cells,
+    };
+    if let Some(out) = &args.out {
+        write(out, &report)?;
+    }
+    if args.json {
+        return print_json(&report);
+    }
+    print(&report)
+}
+
+/// Of an LSTM of the width asked for.
+fn one_hot_parameters(args: &Compare, symbols: usize) -> Result<usize, Failure> {
+    let network = ifog::config::NetworkConfig {
+        cell: Cell::Lstm,
+        input: ifog::config::InputConfig::OneHot {
+            vocabulary: symbols,
+        },
+        hidden: args.hidden,
+        layers: args.layers,
+        outputs: symbols,
+    };
+    Ok(ifog::parameters::Layout::new(network)?.len())
+}
+
+/// A cell in training, with its clock.
+struct Contestant {
+    cell: Cell,
+    hidden: usize,
+    trainer: Trainer,
+    /// Training alone.
+    spent: Duration,
+    step: u64,
+    symbols: u64,
+    curve: Vec<Point>,
+}
+
+impl Contestant {
+    fn new(args: &Compare, cell: Cell, hidden: usize, text: &[u8]) -> Result<Self, Failure> {
+        let config = TrainConfig {
+            cell,
+            hidden,
+            layers: args.layers,
+            lr: args.lr,
+            batch: args.batch,
+            seq_len: args.seq_len,
+            seed: args.seed,
+            threads: args.threads.unwrap_or(0),
+            ..TrainConfig::default()
+        };
+        let mut trainer = Trainer::new(config, text)?;
+        let val_loss = trainer.validate()?;
+        Ok(Self {
+            cell,
+            hidden,
+            trainer,
+            spent: Duration::ZERO,
+            step: 0,
+            symbols: 0,
+            curve: vec![Point {
+                step: 0,
+                seconds: 0.0,
+                val_loss,
+            }],
+        })
+    }
+
+    /// Trains until it has had `seconds` in all, and validates.
+    fn train_until(&mut self, seconds: f64) -> Result<(), Failure> {
+        while self.spent.as_secs_f64() < seconds {
+            let started = Instant::now();
+            let report = self.trainer.step().map_err(|error| match error {
+                TrainError::Diverged { .. } => {
+                    Failure::Diverged(format!("{}: {error}", self.cell.name()))
+                }
+                other => other.into(),
+            })?;
+            self.spent += started.elapsed();
+            self.step = report.step;
+            self.symbols += report.characters;
+        }
+        let val_loss = self.trainer.validate()?;
+        self.curve.push(Point {
+            step: self.step,
+            seconds: self.spent.as_secs_f64(),
+            val_loss,
+        });
+        Ok(())
+    }
+
+    fn finish(self, args: &Compare, common_steps: u64, text: &[u8]) -> Result<Run, Failure> {
+        let model = self.trainer.model();
+        let tokens = model.vocabulary().encode(text)?;
+        // The end of the text is the validation part.
+        let held_out = &tokens[tokens.len() - tokens.len() / 10..];
+        let flow = FlowConfig {
+            lags: LAGS.min(held_out.len().saturating_sub(1)).max(1),
+            positions: 32,
+            seed: args.seed,
+        };
+        let flow = Flow::measure(model.layout(), model.weights(), held_out, flow)?;
+        let top = flow.layers.last();
+        Ok(Run {
+            cell: self.cell.name(),
+            hidden: self.hidden,
+            parameters: model.parameters(),
+            flops_per_symbol: training_flops(model.layout()),
+            tape_bytes_per_symbol: tape_bytes(model.layout(), args.seq_len),
+            symbols_per_s: self.symbols as f64 / self.spent.as_secs_f64(),
+            steps: self.step,
+            val_loss_at_equal_steps: loss_at(&self.curve, common_steps),
+            val_loss_at_equal_time: self.curve[self.curve.len() - 1].val_loss,
+            gradient_half_lag: top.and_then(|layer| layer.falls_to(0.5)),
+            gradient_gain_per_step: top.map_or(f64::NAN, |layer| layer.gain()),
+            sample: printable(&self.trainer.sample(SAMPLE, 0.8, b"", args.seed)?),
+            curve: self.curve,
+        })
+    }
+}
+
+/// Between the two validations around `step`, in a straight line.
+fn loss_at(curve: &[Point], step: u64) -> f64 {
+    let after = curve
+        .partition_point(|p| p.step < step)
+        .clamp(1, curve.len() - 1);
+    let (a, b) = (curve[after - 1], curve[after]);
+    let share = (step.saturating_sub(a.step)) as f64 / (b.step - a.step).max(1) as f64;
+    a.val_loss + share.min(1.0) * (b.val_loss - a.val_loss)
+}
+
+/// What the figures support about "the GRU is lighter and about as good".
+fn statement(cells: &[Run]) -> String {
+    let find = |name: &str| cells.iter().find(|run| run.cell == name);
+    let (Some(lstm), Some(gru), Some(rnn)) = (find("lstm"), find("gru"), find("rnn")) else {
+        return String::new();
+    };
+    let judge = |what: &str, gru: f64, lstm: f64| {
+        let by = gru - lstm;
+        if by.abs() < CLOSE {
+            format!("{what} GRU and LSTM are about as good ({gru:.3} and {lstm:.3} nats)")
+        } else {
+            let better = if by < 0.0 { "GRU" } else { "LSTM" };
+            format!(
+                "{what} the {better} is better by {:.3} nats ({gru:.3} and {lstm:.3})",
+                by.abs()
+            )
+        }
+    };
+    let speed = 100.0 * (gru.symbols_per_s / lstm.symbols_per_s - 1.0);
+    let speed = format!(
+        "{:.0} % {}",
+        speed.abs(),
+        if speed < 0.0 { "slower" } else { "faster" }
+    );
+    let rnn_by =
+        rnn.val_loss_at_equal_time - lstm.val_loss_at_equal_time.min(gru.val_loss_at_equal_time);
+    let behind = if rnn_by > 0.0 { "behind" } else { "ahead of" };
+    format!(
+        "With equal parameters the GRU is {speed} than the LSTM and its tape takes {:.0} % of the bytes. {}; {}. The RNN is {:.3} nats \
+         {behind} the better of the two. One run each: differences below {CLOSE} nats are taken for chance.",
+        100.0 * gru.tape_bytes_per_symbol / lstm.tape_bytes_per_symbol,
+        judge(
+            "After equal steps",
+            gru.val_loss_at_equal_steps,
+            lstm.val_loss_at_equal_steps
+        ),
+        judge(
+            "after equal time",
+            gru.val_loss_at_equal_time,
+            lstm.val_loss_at_equal_time
+        ),
+        rnn_by.abs()
+    )
+}
+
+fn rows(report: &Report) -> Vec<Vec<String>> {
+    let row = |run: &Run| {
+        vec![
+            run.cell.to_owned(),
+            run.hidden.to_string(),
+            run.parameters.to_string(),
+            run.flops_per_symbol.to_string(),
+            format!("{:.0}", run.tape_bytes_per_symbol),
+            format!("{:.0}", run.symbols_per_s),
+            run.steps.to_string(),
+            format!("{:.3}", run.val_loss_at_equal_steps),
+            format!("{:.3}", run.val_loss_at_equal_time),
+            run.gradient_half_lag
+                .map_or("never".to_owned(), |lag| lag.to_string()),
+            format!("{:.3}", run.gradient_gain_per_step),
+        ]
+    };
+    report.cells.iter().map(row).collect()
+}
+
+fn print(report: &Report) -> Result<(), Failure> {
+    print_line(format!(
+        "{}: {:.0} s of training each, {} steps reached by all",
+        report.corpus, report.seconds_each, report.common_steps
+    ))?;
+    for row in std::iter::once(HEADING.map(String::from).to_vec()).chain(rows(report)) {
+        let cells: Vec<String> = row[1..].iter().map(|cell| format!("{cell:>10}")).collect();
+        print_line(format!("{:<10} {}", row[0], cells.join(" ")))?;
+    }
+    print_line("")?;
+    print_line(&report.statement)
+}
+
+fn write(out: &std::path::Path, report: &Report) -> Result<(), Failure> {
+    let of_time = chart(report, "seconds of training", |p| p.seconds);
+    if Kind::of(out)? == Kind::Chart {
+        return write_chart(out, &of_time, &html! {});
+    }
+    let of_steps = chart(report, "steps", |p| p.step as f64);
+    let page = Page {
+        title: &format!("Four cells on {}", report.corpus),
+        lead: &report.statement,
+        body: html! {
+            (figure(&of_time.svg()?))
+            (figure(&of_steps.svg()?))
+            (table(&HEADING, &rows(report)))
+            h2 { "Samples" }
+            @for run in &report.cells { h3 { (run.cell) } pre { (run.sample) } }
+        },
+        style: "",
+        script: "",
+    };
+    write_picture(out, &page.render())
+}
+
+fn chart(report: &Report, label: &str, x: impl Fn(&Point) -> f64) -> Chart {
+    let series = report.cells.iter().enumerate().map(|(colour, run)| {
+        // The untrained model would flatten all that follows.
+        let points = run.curve.iter().skip(1).map(|p| (x(p), p.val_loss));
+        Series::line(run.cell, colour, points.collect())
+    });
+    Chart {
+        title: format!("Validation loss against {label}"),
+        caption: format!(
+            "Four cells with equal parameters on {}. Lower is better.",
+            report.corpus
+        ),
+        x: Axis::linear(label),
+        y: Axis::linear("validation loss in nats"),
+        series: series.collect(),
+    }
+}
+
+const HEADING: [&str; 11] = [
+    "cell",
+    "width",
+    "params",
+    "FLOP/char",
+    "tape B",
+    "char/s",
+    "steps",
+    "loss steps",
+    "loss time",
+    "half lag",
+    "gain",
+];
+/// Validations of a run, evenly over its time.
+const VALIDATIONS: u32 = 8;
+/// Steps that gradients are followed back.
+const LAGS: usize = 50;
+/// Nats between two losses that are taken for equal: what other seeds of the default model differ by.
+const CLOSE: f64 = 0.02;
+const SAMPLE: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_read_between_validations() {
+        let point = |step, val_loss| Point {
+            step,
+            seconds: 0.0,
+            val_loss,
+        };
+        let curve = [point(0, 4.0), point(10, 3.0), point(30, 2.0)];
+        for (step, loss) in [
+            (0, 4.0),
+            (5, 3.5),
+            (10, 3.0),
+            (20, 2.5),
+            (30, 2.0),
+            (99, 2.0),
+        ] {
+            assert_eq!(loss_at(&curve, step), loss, "{step}");
+        }
+    }
+}

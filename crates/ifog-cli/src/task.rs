@@ -1,0 +1,299 @@
+//! `ifog task`: the classic long-range tasks, until they are solved.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use ifog::Cell;
+use ifog::tasks::Task as Problem;
+use ifog::tasks::trainer::{TaskConfig, TaskError, TaskStep, TaskTrainer};
+use serde::Serialize;
+
+use crate::args::{at_least_one, cell_parser, positive};
+use crate::chart::{Axis, Chart, Mark, Series};
+use crate::failure::Failure;
+use crate::level;
+use crate::output::{log, print_json, print_line};
+use crate::page::table;
+use crate::picture_file::{Kind, write_chart};
+
+/// Learn a task that needs a long memory, until it is solved or the time is up.
+///
+/// Solved is what Hochreiter and Schmidhuber asked for in 1997: the last 2,000 sequences all right, each answered before it is
+/// learnt from; for adding, errors below 0.04 and 0.01 on average, on a scale where the answer lies between 0 and 1.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ifog task adding --length 100\n  ifog task order --cell gru --out order.svg\n  \
+    ifog task copy --length 200 --cell lstm --budget 300 --json"
+)]
+pub(crate) struct Task {
+    /// What to learn.
+    pub(crate) task: Name,
+    /// T: about how many steps a sequence has (copy: the pause).
+    #[arg(long, default_value_t = 100, value_parser = at_least_one, value_name = "T")]
+    pub(crate) length: usize,
+    /// Recurrent cell.
+    #[arg(long, default_value = "lstm", value_parser = cell_parser())]
+    pub(crate) cell: Cell,
+    /// Width.
+    #[arg(long, default_value_t = 64, value_parser = at_least_one, value_name = "N")]
+    pub(crate) hidden: usize,
+    /// Sequences a step.
+    #[arg(long, default_value_t = 20, value_parser = at_least_one, value_name = "N")]
+    pub(crate) batch: usize,
+    /// Learning rate of Adam at the start.
+    #[arg(long, default_value_t = 1e-2, value_parser = positive, value_name = "X")]
+    pub(crate) lr: f64,
+    /// Largest Euclidean norm of the gradient.
+    #[arg(long, default_value_t = 1.0, value_parser = positive, value_name = "X")]
+    pub(crate) clip_norm: f64,
+    /// Longest time scale of the gates at the start, in steps (chrono initialisation), 0 for none; without it, T.
+    #[arg(long, value_name = "T")]
+    pub(crate) chrono: Option<usize>,
+    /// Seconds to try.
+    #[arg(long, default_value_t = 120.0, value_parser = positive, value_name = "S")]
+    pub(crate) budget: f64,
+    /// Sequences to try.
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    pub(crate) sequences: Option<usize>,
+    /// Where weights and sequences come from.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Threads; without it, all of the machine. The result does not depend on it.
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Chart of the loss: .svg, or .html for a page.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Name {
+    /// The sum of two marked numbers among many.
+    Adding,
+    /// Ten symbols, after a pause.
+    Copy,
+    /// In which order two symbols came.
+    Order,
+    /// Whether the number of ones so far is odd.
+    Parity,
+}
+
+/// What `--json` prints. Losses are squared errors (adding) or nats a step.
+#[derive(Serialize)]
+struct Report {
+    task: &'static str,
+    cell: &'static str,
+    length: usize,
+    hidden: usize,
+    parameters: usize,
+    solved: bool,
+    sequences: u64,
+    seconds: f64,
+    loss: f64,
+    baseline: f64,
+    recent_error: f64,
+    recent_right: f64,
+    seed: u64,
+    curve: Vec<Point>,
+}
+
+/// Mean loss of the sequences since the point before.
+#[derive(Clone, Copy, Serialize)]
+struct Point {
+    sequences: u64,
+    loss: f64,
+    recent_right: f64,
+}
+
+/// Trains until the criterion, the time or the number of sequences.
+pub(crate) fn run(args: &Task) -> Result<(), Failure> {
+    Kind::check(args.out.as_deref())?;
+    level::level()?;
+    let task = Problem::from(args.task);
+    let mut trainer = TaskTrainer::new(TaskConfig {
+        task,
+        length: args.length,
+        cell: args.cell,
+        hidden: args.hidden,
+        batch: args.batch,
+        lr: args.lr,
+        clip_norm: args.clip_norm,
+        chrono: args.chrono.unwrap_or(args.length),
+        seed: args.seed,
+        threads: args.threads.unwrap_or(0),
+    })?;
+    let started = Instant::now();
+    let mut shown = started;
+    let mut curve = Curve::default();
+    let last = loop {
+        let step = trainer.step().map_err(|error| match error {
+            TaskError::Diverged(_) => Failure::Diverged(error.to_string()),
+            other => other.into(),
+        })?;
+        curve.push(&step, args.batch);
+        let enough = args
+            .sequences
+            .is_some_and(|most| step.sequences >= most as u64);
+        if step.solved || enough || started.elapsed().as_secs_f64() >= args.budget {
+            break step;
+        }
+        if shown.elapsed() >= SHOW_EVERY {
+            shown = Instant::now();
+            log(format_args!(
+                "{} sequences  loss {:.4}  right of the last 2,000: {:.1} %",
+                step.sequences,
+                curve.last(),
+                100.0 * step.recent_right
+            ));
+        }
+    };
+    let report = Report {
+        task: task.name(),
+        cell: args.cell.name(),
+        length: args.length,
+        hidden: args.hidden,
+        parameters: trainer.parameters(),
+        solved: last.solved,
+        sequences: last.sequences,
+        seconds: started.elapsed().as_secs_f64(),
+        loss: curve.last(),
+        baseline: task.baseline(args.length),
+        recent_error: last.recent_error,
+        recent_right: last.recent_right,
+        seed: args.seed,
+        curve: curve.points,
+    };
+    if let Some(out) = &args.out {
+        let rows = report.curve.iter().map(|p| {
+            vec![
+                p.sequences.to_string(),
+                format!("{:.5}", p.loss),
+                format!("{:.1} %", 100.0 * p.recent_right),
+            ]
+        });
+        let rows: Vec<_> = rows.collect();
+        let heading = ["sequences", "loss", "right of the last 2,000"];
+        write_chart(out, &chart(&report), &table(&heading, &rows))?;
+    }
+    if args.json {
+        return print_json(&report);
+    }
+    print_line(sentence(&report))
+}
+
+fn sentence(report: &Report) -> String {
+    let Report {
+        cell,
+        task,
+        length,
+        sequences,
+        seconds,
+        ..
+    } = report;
+    let verdict = if report.solved {
+        format!("{cell} solved {task} at T = {length} after {sequences} sequences")
+    } else {
+        format!(
+            "{cell} did not solve {task} at T = {length} within {sequences} sequences ({:.1} % of the last 2,000 right)",
+            100.0 * report.recent_right
+        )
+    };
+    format!(
+        "{verdict} and {seconds:.0} s; loss {:.2e}, without memory {:.4}.",
+        report.loss, report.baseline
+    )
+}
+
+fn chart(report: &Report) -> Chart {
+    let x = |p: &Point| p.sequences as f64;
+    let end = report.sequences as f64;
+    let baseline = vec![(0.0, report.baseline), (end, report.baseline)];
+    Chart {
+        title: format!("{} at T = {}", report.task, report.length),
+        caption: sentence(report),
+        x: Axis::linear("sequences"),
+        y: Axis::log(match report.task {
+            "adding" => "mean squared error",
+            _ => "cross-entropy in nats a step",
+        }),
+        series: vec![
+            Series::line("without memory", 0, baseline).drawn_as(Mark::Reference),
+            Series::line(
+                report.cell,
+                0,
+                report.curve.iter().map(|p| (x(p), p.loss)).collect(),
+            ),
+        ],
+    }
+}
+
+/// Means of the loss over stretches that double once there are many, so that a long run has no more points than a short one.
+struct Curve {
+    points: Vec<Point>,
+    /// Sequences a point.
+    stretch: u64,
+    sum: f64,
+    count: u64,
+}
+
+impl Default for Curve {
+    fn default() -> Self {
+        Self {
+            points: Vec::new(),
+            stretch: 500,
+            sum: 0.0,
+            count: 0,
+        }
+    }
+}
+
+impl Curve {
+    fn push(&mut self, step: &TaskStep, batch: usize) {
+        self.sum += step.loss * batch as f64;
+        self.count += batch as u64;
+        if self.count < self.stretch {
+            return;
+        }
+        self.points.push(Point {
+            sequences: step.sequences,
+            loss: self.sum / self.count as f64,
+            recent_right: step.recent_right,
+        });
+        (self.sum, self.count) = (0.0, 0);
+        if self.points.len() == MOST_POINTS {
+            self.stretch *= 2;
+            let pairs = self.points.chunks_exact(2);
+            let merged = |pair: &[Point]| Point {
+                loss: (pair[0].loss + pair[1].loss) / 2.0,
+                ..pair[1]
+            };
+            self.points = pairs.map(merged).collect();
+        }
+    }
+
+    /// The newest mean, or that of all so far.
+    fn last(&self) -> f64 {
+        match self.points.last() {
+            Some(point) => point.loss,
+            None => self.sum / self.count.max(1) as f64,
+        }
+    }
+}
+
+impl From<Name> for Problem {
+    fn from(name: Name) -> Self {
+        match name {
+            Name::Adding => Self::Adding,
+            Name::Copy => Self::Copy,
+            Name::Order => Self::Order,
+            Name::Parity => Self::Parity,
+        }
+    }
+}
+
+const SHOW_EVERY: Duration = Duration::from_secs(5);
+const MOST_POINTS: usize = 200;

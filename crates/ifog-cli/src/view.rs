@@ -1,0 +1,251 @@
+//! `ifog view`: a text on the colours of hidden units.
+
+mod ansi;
+mod page;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use ifog::language_model::LanguageModel;
+use ifog::probe::Trace;
+use ifog::probe::features::features;
+use ifog::probe::finder::{Finding, SHIFTS, find_units};
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::level;
+use crate::model_text::text_for;
+use crate::output::{log, print_json, print_line};
+use crate::picture_file::write_picture;
+
+/// Show what hidden units do while a model reads a text.
+///
+/// Writes a page on which every character stands on the colour of one unit, red for positive and blue for negative, with all
+/// units in small beside it, and lists the units that track quotes, brackets, the place in the line and the like better than the
+/// best of as many random units would.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ifog view runs/book --out view.html\n  ifog view runs/book chapter.txt --layer 1 --unit 42\n  \
+    ifog view runs/book --ansi --unit 7"
+)]
+pub(crate) struct View {
+    /// Run directory or .safetensors file.
+    pub(crate) model: PathBuf,
+    /// Text file to read; without one, what the model writes itself.
+    pub(crate) text: Option<PathBuf>,
+    /// Layer to show first, from 0; without it, that of the best unit found, or the last.
+    #[arg(long, value_name = "N")]
+    pub(crate) layer: Option<usize>,
+    /// Unit to show first, from 0.
+    #[arg(long, value_name = "N")]
+    pub(crate) unit: Option<usize>,
+    /// Quantity to show first: h, c or a gate.
+    #[arg(long, default_value = "h", value_name = "NAME")]
+    pub(crate) quantity: String,
+    /// Symbols to show.
+    #[arg(long, default_value_t = 1200, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_SYMBOLS), value_name = "N")]
+    pub(crate) length: usize,
+    /// Symbols to look for units in.
+    #[arg(long, default_value_t = 4000, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_SYMBOLS), value_name = "N")]
+    pub(crate) search: usize,
+    /// Where every random choice comes from.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Page to write; without it, view.html.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Paint in the terminal instead of writing a page.
+    #[arg(long, conflicts_with = "out")]
+    pub(crate) ansi: bool,
+    /// Print one JSON object with the units found; write a page only to --out.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is shown first.
+#[derive(Clone, Copy, Debug)]
+struct Selection {
+    layer: usize,
+    unit: usize,
+    /// Index into the layer's quantities.
+    quantity: usize,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    symbols: usize,
+    shifts: usize,
+    false_discovery_rate: f64,
+    units: Vec<Unit>,
+}
+
+/// A unit and what it tracks.
+#[derive(Serialize)]
+struct Unit {
+    feature: &'static str,
+    layer: usize,
+    unit: usize,
+    correlation: f64,
+    chance: f64,
+    p: f64,
+    claimed: bool,
+}
+
+/// Traces, searches, and shows.
+pub(crate) fn run(args: &View) -> Result<(), Failure> {
+    level::level()?;
+    let model = LanguageModel::load(&args.model)?;
+    let hidden = model.config().hidden;
+    if model.layout().widths().any(|width| width != hidden) {
+        return Err(Failure::work(format!(
+            "the layers of {} have different widths, and a page has room for one: view a model of equal layers",
+            args.model.display()
+        )));
+    }
+    let symbols = args.length.max(args.search);
+    let text = text_for(&model, args.text.as_deref(), symbols, args.seed)?;
+    let tokens = model.vocabulary().encode(&text)?;
+    let tokens = &tokens[..symbols.min(tokens.len())];
+    let trace = Trace::record(&model, &model.vocabulary().decode(tokens)?)?;
+    let symbols = characters(&model, tokens)?;
+    log(format_args!(
+        "looking for units in {} symbols",
+        trace.steps()
+    ));
+    let findings = search(&model, &trace, &symbols, args.seed);
+    let selection = select(args, &model, &trace, &findings)?;
+
+    if args.json {
+        print_json(&report(&findings, symbols.len()))?;
+    }
+    if args.ansi {
+        return ansi::paint(&trace, &symbols, selection, args.length);
+    }
+    if args.out.is_some() || !args.json {
+        let out = args
+            .out
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("view.html"));
+        let page = page::render(&model, &trace, &symbols, args.length, selection, &findings)?;
+        write_picture(&out, &page)?;
+    }
+    if args.json { Ok(()) } else { print(&findings) }
+}
+
+/// A character a symbol; bytes that are none alone are shown as �.
+fn characters(model: &LanguageModel, tokens: &[u32]) -> Result<Vec<char>, Failure> {
+    let mut symbols = Vec::with_capacity(tokens.len());
+    let mut bytes = Vec::new();
+    for &token in tokens {
+        bytes.clear();
+        model.vocabulary().decode_onto(token, &mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
+        symbols.push(text.chars().next().unwrap_or(char::REPLACEMENT_CHARACTER));
+    }
+    Ok(symbols)
+}
+
+fn search(model: &LanguageModel, trace: &Trace, symbols: &[char], seed: u64) -> Vec<Finding> {
+    let hidden = model.config().hidden;
+    let layers = trace
+        .layers
+        .iter()
+        .map(|layer| (&layer.quantities[0].values[..], hidden));
+    find_units(&layers.collect::<Vec<_>>(), &features(symbols), seed)
+}
+
+fn select(
+    args: &View,
+    model: &LanguageModel,
+    trace: &Trace,
+    findings: &[Finding],
+) -> Result<Selection, Failure> {
+    let best = findings.iter().find(|f| f.claimed);
+    let last = trace.layers.len() - 1;
+    let layer = args.layer.unwrap_or_else(|| best.map_or(last, |f| f.layer));
+    if layer > last {
+        return Err(Failure::usage(format!(
+            "there is no layer {layer}: give one from 0 to {last}"
+        )));
+    }
+    let found = best.filter(|f| f.layer == layer).map_or(0, |f| f.unit);
+    let unit = args.unit.unwrap_or(found);
+    let hidden = model.config().hidden;
+    if unit >= hidden {
+        return Err(Failure::usage(format!(
+            "there is no unit {unit}: give one from 0 to {}",
+            hidden - 1
+        )));
+    }
+    let quantities = &trace.layers[layer].quantities;
+    let quantity = quantities.iter().position(|q| q.name == args.quantity);
+    let Some(quantity) = quantity else {
+        let names: Vec<_> = quantities.iter().map(|q| q.name).collect();
+        return Err(Failure::usage(format!(
+            "the model has no quantity '{}': give one of {}",
+            args.quantity,
+            names.join(", ")
+        )));
+    };
+    Ok(Selection {
+        layer,
+        unit,
+        quantity,
+    })
+}
+
+fn report(findings: &[Finding], symbols: usize) -> Report {
+    let unit = |f: &Finding| Unit {
+        feature: f.feature,
+        layer: f.layer,
+        unit: f.unit,
+        correlation: f.correlation,
+        chance: f.chance,
+        p: f.p,
+        claimed: f.claimed,
+    };
+    Report {
+        symbols,
+        shifts: SHIFTS,
+        false_discovery_rate: ifog::probe::finder::RATE,
+        units: findings.iter().map(unit).collect(),
+    }
+}
+
+fn print(findings: &[Finding]) -> Result<(), Failure> {
+    print_line(format!(
+        "{:<22} {:>5} {:>5} {:>12} {:>14}  verdict",
+        "feature", "layer", "unit", "correlation", "best of chance"
+    ))?;
+    for f in findings {
+        print_line(format!(
+            "{:<22} {:>5} {:>5} {:>12.3} {:>14.3}  {}",
+            f.feature,
+            f.layer,
+            f.unit,
+            f.correlation,
+            f.chance,
+            verdict(f)
+        ))?;
+    }
+    print_line(NOTE)
+}
+
+/// In a word.
+fn verdict(finding: &Finding) -> &'static str {
+    if finding.claimed {
+        "tracks it"
+    } else {
+        "no more than chance"
+    }
+}
+
+/// How to read the findings.
+const NOTE: &str = "Units were chosen on the first half of the text; the correlation is that on the second half. Chance is what the \
+                    best of all units exceeds in 5 % of the cases when the feature is shifted against the text. The verdicts keep the \
+                    rate of false discoveries at 5 %.";
+
+/// What a page, and the search for units, can take.
+const MOST_SYMBOLS: u64 = 100_000;

@@ -1,0 +1,279 @@
+//! The page of `ifog view`.
+
+use ifog::flow::is_tanh;
+use ifog::language_model::LanguageModel;
+use ifog::probe::finder::Finding;
+use ifog::probe::{LayerTrace, Quantity, Trace};
+use ifog::sampling::softmax;
+use maud::{Markup, html};
+use serde::Serialize;
+
+use super::{NOTE, Selection, verdict};
+use crate::chart::{Axis, Chart, Mark, Series};
+use crate::failure::Failure;
+use crate::page::{Page, figure};
+
+/// What the script reads. Values are bytes, −127 to 127 for plus and minus the unit's scale, in base64, `[T, H]`.
+#[derive(Serialize)]
+struct Data<'a> {
+    hidden: usize,
+    layers: Vec<Vec<Channel<'a>>>,
+    /// The likeliest next symbols at each position, with their probabilities in percent.
+    next: Vec<Vec<(String, f64)>>,
+    layer: usize,
+    quantity: usize,
+    unit: usize,
+}
+
+#[derive(Serialize)]
+struct Channel<'a> {
+    name: &'a str,
+    /// `[H]`.
+    scales: Vec<f32>,
+    values: String,
+}
+
+/// The page: painted by the script, and before that, or without it, with the first selection.
+pub(super) fn render(
+    model: &LanguageModel,
+    trace: &Trace,
+    symbols: &[char],
+    length: usize,
+    selection: Selection,
+    findings: &[Finding],
+) -> Result<String, Failure> {
+    let hidden = model.config().hidden;
+    let length = length.min(trace.steps());
+    let next = (0..length)
+        .map(|t| candidates(model, trace, t))
+        .collect::<Result<_, _>>()?;
+    let data = Data {
+        hidden,
+        layers: trace
+            .layers
+            .iter()
+            .map(|layer| channels(layer, length, hidden))
+            .collect(),
+        next,
+        layer: selection.layer,
+        quantity: selection.quantity,
+        unit: selection.unit,
+    };
+    // Inside a script element only "</" and "<!" could end it.
+    let json = serde_json::to_string(&data)?.replace('<', "\\u003c");
+    let script = format!("const DATA = {json};\n{SCRIPT}");
+    let page = Page {
+        title: &format!(
+            "{} units of {} layer(s) of {}",
+            hidden,
+            trace.layers.len(),
+            model.config().cell.name()
+        ),
+        lead: "Each character stands on the value that a unit has after reading it: red is positive, blue negative.",
+        body: html! {
+            (controls(trace, hidden))
+            pre #text tabindex="0" aria-label="text; arrow keys change the unit" {
+                (characters(trace, symbols, length, selection, hidden))
+            }
+            p #status role="status" { "Point at a character for its value and what the model expects after it." }
+            h2 { "Units that track something" }
+            (found(findings))
+            h2 { "All units of the layer" }
+            p.lead { "One strip a unit, the text from left to right. Choose one by click or Enter." }
+            div #units {}
+            h2 { "Saturated gates" }
+            @for (number, layer) in trace.layers.iter().enumerate() {
+                @if let Some(chart) = saturation(layer, number, hidden) { (figure(&chart.svg()?)) }
+            }
+        },
+        style: STYLE,
+        script: &script,
+    };
+    Ok(page.render())
+}
+
+fn controls(trace: &Trace, hidden: usize) -> Markup {
+    html! {
+        div.controls {
+            label { "layer " select #layer {
+                @for layer in 0..trace.layers.len() { option value=(layer) { (layer) } }
+            } }
+            label { "quantity " select #quantity {
+                @for (number, quantity) in trace.layers[0].quantities.iter().enumerate() {
+                    option value=(number) { (quantity.name) }
+                }
+            } }
+            label { "unit " input #unit type="number" min="0" max=(hidden - 1) step="1"; }
+            button #previous type="button" { "◀ previous" }
+            button #next type="button" { "next ▶" }
+            label { input #palette type="checkbox"; " orange instead of red" }
+            span.legend { span #low { "−1" } span #ramp {} span #high { "+1" } }
+            span.keys { kbd { "←" } " " kbd { "→" } " unit, " kbd { "l" } " layer, " kbd { "q" } " quantity" }
+        }
+    }
+}
+
+/// A span a character. A line end is shown, and breaks the line.
+fn characters(
+    trace: &Trace,
+    symbols: &[char],
+    length: usize,
+    selection: Selection,
+    hidden: usize,
+) -> Markup {
+    let quantity = &trace.layers[selection.layer].quantities[selection.quantity];
+    let scale = scale(quantity, selection.unit, hidden);
+    html! {
+        @for (t, symbol) in symbols.iter().take(length).enumerate() {
+            @let value = quantity.values[t * hidden + selection.unit] / scale;
+            @let colour = if value >= 0.0 { "220,50,47" } else { "38,100,220" };
+            span style=(format!("background:rgba({colour},{:.2})", value.abs())) {
+                @if *symbol == '\n' { "⏎\n" } @else if symbol.is_control() && *symbol != '\t' { "�" } @else { (symbol) }
+            }
+        }
+    }
+}
+
+fn found(findings: &[Finding]) -> Markup {
+    html! {
+        @if findings.is_empty() { p { "The text has no feature that could be judged." } }
+        @else {
+            div.scroll tabindex="0" { table #found {
+                thead { tr {
+                    @for name in ["feature", "layer", "unit", "correlation", "best of chance", "verdict"] { th scope="col" { (name) } }
+                } }
+                tbody { @for f in findings { tr {
+                    td { (f.feature) }
+                    td { (f.layer) }
+                    td { button type="button" data-layer=(f.layer) data-unit=(f.unit) { (f.unit) } }
+                    td { (format!("{:.3}", f.correlation)) }
+                    td { (format!("{:.3}", f.chance)) }
+                    td { (verdict(f)) }
+                } } }
+            } }
+            p.lead { (NOTE) }
+        }
+    }
+}
+
+/// A dot a unit and gate, as Karpathy, Johnson & Li 2015 draw them; `None` for a cell without gates.
+fn saturation(layer: &LayerTrace, number: usize, hidden: usize) -> Option<Chart> {
+    let gates = layer
+        .quantities
+        .iter()
+        .filter(|q| !matches!(q.name, "h" | "c") && !is_tanh(q.name));
+    let dots = |(colour, gate): (usize, &Quantity)| {
+        Series::line(gate.name, colour, gate.saturation(hidden, 0.1, 0.9)).drawn_as(Mark::Dots)
+    };
+    let mut series: Vec<Series> = gates.enumerate().map(dots).collect();
+    if series.is_empty() {
+        return None;
+    }
+    series.insert(
+        0,
+        Series::line("", 0, vec![(0.0, 1.0), (1.0, 0.0)]).drawn_as(Mark::Reference),
+    );
+    Some(Chart {
+        title: format!("Saturated gates of layer {number}"),
+        caption: "A dot a unit: how often its gate is below 0.1 (closed) and above 0.9 (open). A forget gate far to the top remembers for \
+                  a long time; a unit at the left bottom corner works in between."
+            .to_owned(),
+        x: Axis::linear("share of characters below 0.1"),
+        y: Axis::linear("share of characters above 0.9"),
+        series,
+    })
+}
+
+fn channels(layer: &LayerTrace, length: usize, hidden: usize) -> Vec<Channel<'_>> {
+    layer
+        .quantities
+        .iter()
+        .map(|q| channel(q, length * hidden, hidden))
+        .collect()
+}
+
+fn channel(quantity: &Quantity, count: usize, hidden: usize) -> Channel<'_> {
+    let scales: Vec<f32> = (0..hidden)
+        .map(|unit| scale(quantity, unit, hidden))
+        .collect();
+    let shares = quantity.values[..count].iter().zip(scales.iter().cycle());
+    let bytes: Vec<u8> = shares
+        .map(|(v, scale)| (v / scale * 127.0).round() as i8 as u8)
+        .collect();
+    Channel {
+        name: quantity.name,
+        scales,
+        values: base64(&bytes),
+    }
+}
+
+/// 1 for what lies between −1 and 1, else the unit's largest absolute value: the c of some units counts far.
+fn scale(quantity: &Quantity, unit: usize, hidden: usize) -> f32 {
+    let values = quantity.values.iter().skip(unit).step_by(hidden);
+    values.fold(1.0, |max, v| max.max(v.abs()))
+}
+
+fn candidates(
+    model: &LanguageModel,
+    trace: &Trace,
+    t: usize,
+) -> Result<Vec<(String, f64)>, Failure> {
+    let symbols = model.config().outputs;
+    let mut probabilities = Vec::new();
+    softmax(
+        &trace.logits[t * symbols..][..symbols],
+        1.0,
+        &mut probabilities,
+    )?;
+    let mut order: Vec<u32> = (0..symbols as u32).collect();
+    order.sort_by(|a, b| probabilities[*b as usize].total_cmp(&probabilities[*a as usize]));
+    order.truncate(CANDIDATES);
+    let name = |token: u32| -> Result<(String, f64), Failure> {
+        let mut bytes = Vec::new();
+        model.vocabulary().decode_onto(token, &mut bytes)?;
+        let percent = (1000.0 * probabilities[token as usize]).round() / 10.0;
+        Ok((String::from_utf8_lossy(&bytes).into_owned(), percent))
+    };
+    order.into_iter().map(name).collect()
+}
+
+/// RFC 4648.
+fn base64(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let at = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for sextet in 0..4 {
+            let digit = bits >> (18 - 6 * sextet) & 63;
+            text.push(if sextet <= chunk.len() {
+                char::from(ALPHABET[digit as usize])
+            } else {
+                '='
+            });
+        }
+    }
+    text
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const CANDIDATES: usize = 5;
+const SCRIPT: &str = include_str!("view.js");
+const STYLE: &str = include_str!("view.css");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_of_the_standard() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+        ] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+}

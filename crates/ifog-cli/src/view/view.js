@@ -1,0 +1,110 @@
+"use strict";
+const byId = (id) => document.getElementById(id);
+const spans = [...byId("text").children];
+const palettes = {
+  red: { positive: [220, 50, 47], negative: [38, 100, 220] },
+  orange: { positive: [230, 145, 0], negative: [0, 114, 178] },
+};
+const chosen = { layer: DATA.layer, quantity: DATA.quantity, unit: DATA.unit, palette: "red" };
+
+// Values of a channel, [T, H], decoded when they are first looked at.
+function values(layer, quantity) {
+  const channel = DATA.layers[layer][quantity];
+  if (!channel.decoded) {
+    const bytes = Uint8Array.from(atob(channel.values), (c) => c.charCodeAt(0));
+    channel.decoded = new Int8Array(bytes.buffer);
+  }
+  return channel.decoded;
+}
+
+function share(t, unit = chosen.unit) {
+  return values(chosen.layer, chosen.quantity)[t * DATA.hidden + unit] / 127;
+}
+
+function colour(x) {
+  const [r, g, b] = palettes[chosen.palette][x >= 0 ? "positive" : "negative"];
+  return `rgba(${r},${g},${b},${Math.abs(x).toFixed(2)})`;
+}
+
+function paint() {
+  spans.forEach((span, t) => { span.style.background = colour(share(t)); });
+  byId("layer").value = chosen.layer;
+  byId("quantity").value = chosen.quantity;
+  byId("unit").value = chosen.unit;
+  const scale = DATA.layers[chosen.layer][chosen.quantity].scales[chosen.unit];
+  byId("low").textContent = "−" + scale.toPrecision(2);
+  byId("high").textContent = "+" + scale.toPrecision(2);
+  byId("ramp").style.background = `linear-gradient(90deg,${colour(-1)},transparent,${colour(1)})`;
+  [...byId("units").children].forEach((button, unit) => {
+    button.setAttribute("aria-pressed", unit === chosen.unit);
+  });
+}
+
+// The small multiples: a strip of one pixel a character for each unit.
+function strips() {
+  const box = byId("units");
+  box.replaceChildren();
+  for (let unit = 0; unit < DATA.hidden; unit++) {
+    const button = document.createElement("button");
+    button.type = "button";
+    const canvas = document.createElement("canvas");
+    canvas.width = spans.length;
+    canvas.height = 1;
+    const context = canvas.getContext("2d");
+    for (let t = 0; t < spans.length; t++) {
+      context.fillStyle = colour(share(t, unit));
+      context.fillRect(t, 0, 1, 1);
+    }
+    button.append(canvas, "unit " + unit);
+    button.addEventListener("click", () => choose({ unit }));
+    box.append(button);
+  }
+}
+
+function choose(change) {
+  const before = { ...chosen };
+  Object.assign(chosen, change);
+  chosen.unit = Math.min(Math.max(chosen.unit | 0, 0), DATA.hidden - 1);
+  if (["layer", "quantity", "palette"].some((key) => before[key] !== chosen[key])) strips();
+  paint();
+}
+
+function show(t) {
+  const channel = DATA.layers[chosen.layer][chosen.quantity];
+  const value = (share(t) * channel.scales[chosen.unit]).toFixed(2);
+  const symbol = JSON.stringify(spans[t].textContent.replace("⏎", ""));
+  const next = DATA.next[t].map(([s, p]) => `${JSON.stringify(s)} ${p} %`).join("  ");
+  byId("status").textContent = `${symbol}  ${channel.name}[${chosen.unit}] = ${value}   next: ${next}`;
+}
+
+const step = (by) => choose({ unit: (chosen.unit + by + DATA.hidden) % DATA.hidden });
+const keys = {
+  ArrowLeft: () => step(-1),
+  ArrowRight: () => step(1),
+  l: () => choose({ layer: (chosen.layer + 1) % DATA.layers.length }),
+  q: () => choose({ quantity: (chosen.quantity + 1) % DATA.layers[chosen.layer].length }),
+};
+document.addEventListener("keydown", (event) => {
+  const typing = ["INPUT", "SELECT"].includes(event.target.tagName);
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
+  event.preventDefault();
+  keys[event.key]();
+});
+byId("layer").addEventListener("change", (e) => choose({ layer: +e.target.value }));
+byId("quantity").addEventListener("change", (e) => choose({ quantity: +e.target.value }));
+byId("unit").addEventListener("change", (e) => choose({ unit: +e.target.value }));
+byId("previous").addEventListener("click", () => step(-1));
+byId("next").addEventListener("click", () => step(1));
+byId("palette").addEventListener("change", (e) => choose({ palette: e.target.checked ? "orange" : "red" }));
+byId("text").addEventListener("mouseover", (event) => {
+  const t = spans.indexOf(event.target);
+  if (t >= 0) show(t);
+});
+document.querySelectorAll("#found button").forEach((button) => {
+  button.addEventListener("click", () => {
+    choose({ layer: +button.dataset.layer, unit: +button.dataset.unit, quantity: 0 });
+    byId("text").scrollIntoView({ block: "nearest" });
+  });
+});
+strips();
+paint();

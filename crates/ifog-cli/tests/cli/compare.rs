@@ -1,0 +1,50 @@
+//! `ifog compare`.
+
+use std::fs;
+
+use crate::command::{Folder, rhyme};
+
+#[test]
+fn four_cells_are_trained_alike_and_reported() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    let report = folder
+        .ifog([
+            "compare",
+            "rhyme.txt",
+            "--hidden",
+            "12",
+            "--budget",
+            "1.2",
+            "--batch",
+            "4",
+            "--seq-len",
+            "16",
+        ])
+        .args(["--json", "--out", "compare.html"])
+        .run()
+        .json();
+    let cells = report["cells"].as_array().unwrap();
+    let names: Vec<_> = cells
+        .iter()
+        .map(|run| run["cell"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["rnn", "lstm", "gru", "gru-after"]);
+    let parameters: Vec<f64> = cells
+        .iter()
+        .map(|run| run["parameters"].as_f64().unwrap())
+        .collect();
+    assert!(
+        parameters
+            .iter()
+            .all(|p| (p / parameters[1] - 1.0).abs() < 0.1),
+        "{parameters:?}"
+    );
+    for run in cells {
+        assert_eq!(run["curve"].as_array().unwrap().len(), 9);
+        assert!(run["val_loss_at_equal_time"].as_f64() < run["curve"][0]["val_loss"].as_f64());
+    }
+    let page = fs::read_to_string(folder.path("compare.html")).unwrap();
+    assert_eq!(page.matches("<svg").count(), 2);
+    assert!(page.contains("With equal parameters the GRU is"));
+}

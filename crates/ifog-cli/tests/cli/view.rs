@@ -1,0 +1,85 @@
+//! `ifog view`.
+
+use std::fs;
+
+use crate::command::Folder;
+
+#[test]
+fn a_page_is_complete_and_the_units_are_listed() {
+    let folder = Folder::new();
+    folder.small_model();
+    let viewed = folder
+        .ifog([
+            "view",
+            "run",
+            "rhyme.txt",
+            "--length",
+            "140",
+            "--unit",
+            "3",
+            "--layer",
+            "1",
+        ])
+        .run();
+    viewed.succeeded();
+    assert!(
+        viewed.stdout.contains("first in a line"),
+        "{}",
+        viewed.stdout
+    );
+    let page = fs::read_to_string(folder.path("view.html")).unwrap();
+    assert_eq!(page.matches("background:rgba(").count(), 140);
+    assert!(page.contains("\"layer\":1,\"quantity\":0,\"unit\":3"));
+    assert!(page.contains("Saturated gates of layer 1"));
+    // Nothing is fetched: the only addresses are names of formats.
+    let addresses = page.matches("://").count();
+    assert_eq!(
+        addresses,
+        page.matches("http://www.w3.org/2000/svg").count()
+    );
+    let json = folder
+        .ifog(["view", "run", "rhyme.txt", "--json"])
+        .run()
+        .json();
+    assert_eq!(json["shifts"], 199);
+}
+
+#[test]
+fn the_terminal_is_painted() {
+    let folder = Folder::new();
+    folder.small_model();
+    let ansi = || {
+        folder.ifog([
+            "view",
+            "run",
+            "rhyme.txt",
+            "--ansi",
+            "--unit",
+            "2",
+            "--length",
+            "80",
+        ])
+    };
+    let painted = ansi().env("NO_COLOR", "").run();
+    assert_eq!(painted.succeeded().stdout.matches("48;2;").count(), 79);
+    let plain = ansi().env("NO_COLOR", "1").run();
+    assert!(!plain.succeeded().stdout.contains('\u{1b}'));
+    assert!(plain.stdout.contains("the fog comes in"));
+}
+
+#[test]
+fn what_is_not_there_cannot_be_viewed() {
+    let folder = Folder::new();
+    folder.small_model();
+    for (option, value, part) in [
+        ("--unit", "16", "0 to 15"),
+        ("--layer", "2", "0 to 1"),
+        ("--quantity", "z", "h, c, i, f, o, g"),
+    ] {
+        let refused = folder
+            .ifog(["view", "run", "rhyme.txt", option, value])
+            .run();
+        assert_eq!(refused.code, 2);
+        assert!(refused.stderr.contains(part), "{}", refused.stderr);
+    }
+}

@@ -1,0 +1,101 @@
+//! How good forecasts are.
+
+/// Errors of forecasts against what came.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scores {
+    /// Root of the mean squared error.
+    pub rmse: f64,
+    /// Mean absolute error.
+    pub mae: f64,
+    /// Mean absolute error in percent of the actual value; `None` if one of them is 0.
+    pub mape: Option<f64>,
+    /// Share of the changes whose direction was foretold, among those that were foretold to be changes; `None` without any.
+    pub direction: Option<f64>,
+}
+
+impl Scores {
+    /// Compares forecasts with actual values, both after `now`, the values known when they were made.
+    ///
+    /// # Panics
+    /// The lengths differ.
+    pub fn of(forecasts: &[f64], actual: &[f64], now: &[f64]) -> Self {
+        assert!(
+            forecasts.len() == actual.len() && now.len() == actual.len(),
+            "one forecast an actual value"
+        );
+        let count = actual.len() as f64;
+        let errors = || forecasts.iter().zip(actual).map(|(f, a)| f - a);
+        let relative: f64 = errors().zip(actual).map(|(e, a)| (e / a).abs()).sum();
+        let changes = forecasts
+            .iter()
+            .zip(actual)
+            .zip(now)
+            .map(|((f, a), n)| (f - n) * (a - n));
+        let foretold: Vec<f64> = changes.filter(|product| *product != 0.0).collect();
+        let right = foretold.iter().filter(|product| **product > 0.0).count();
+        Self {
+            rmse: (errors().map(|e| e * e).sum::<f64>() / count).sqrt(),
+            mae: errors().map(f64::abs).sum::<f64>() / count,
+            mape: relative.is_finite().then_some(100.0 * relative / count),
+            direction: (!foretold.is_empty()).then(|| right as f64 / foretold.len() as f64),
+        }
+    }
+}
+
+/// The statistic of Diebold & Mariano 1995 for squared errors: mean loss difference over its standard error, whose variance
+/// counts the autocovariances up to lag h − 1. Above 2, `forecasts` are better than `rival` beyond chance; below −2, worse.
+///
+/// # Panics
+/// The lengths differ.
+pub fn diebold_mariano(forecasts: &[f64], rival: &[f64], actual: &[f64], horizon: usize) -> f64 {
+    assert!(
+        forecasts.len() == actual.len() && rival.len() == actual.len(),
+        "one forecast an actual value"
+    );
+    let square = |f: &f64, a: &f64| (f - a) * (f - a);
+    let gains = forecasts
+        .iter()
+        .zip(rival)
+        .zip(actual)
+        .map(|((f, r), a)| square(r, a) - square(f, a));
+    let gains: Vec<f64> = gains.collect();
+    let count = gains.len() as f64;
+    let mean = gains.iter().sum::<f64>() / count;
+    let covariance = |lag: usize| {
+        let pairs = gains.iter().zip(gains.iter().skip(lag));
+        pairs.map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>() / count
+    };
+    let variance = covariance(0) + 2.0 * (1..horizon).map(covariance).sum::<f64>();
+    if variance > 0.0 {
+        mean / (variance / count).sqrt()
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_by_hand() {
+        let scores = Scores::of(&[11.0, 8.0, 10.0], &[12.0, 12.0, 10.0], &[10.0, 10.0, 10.0]);
+        assert!((scores.rmse - (17f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert!((scores.mae - 5.0 / 3.0).abs() < 1e-12);
+        assert_eq!(scores.direction, Some(0.5));
+        assert!(
+            (scores.mape.unwrap_or(0.0) - 100.0 * (1.0 / 12.0 + 4.0 / 12.0) / 3.0).abs() < 1e-12
+        );
+        let zero = Scores::of(&[1.0], &[0.0], &[1.0]);
+        assert_eq!((zero.mape, zero.direction), (None, None));
+    }
+
+    #[test]
+    fn a_difference_beyond_chance_is_seen() {
+        let actual: Vec<f64> = (0..200).map(|t| f64::from(t % 7) - 3.0).collect();
+        let rival = vec![0.0; 200];
+        assert!(diebold_mariano(&actual, &rival, &actual, 1) > 5.0);
+        assert!(diebold_mariano(&rival, &actual, &actual, 3) < -5.0);
+        assert_eq!(diebold_mariano(&rival, &rival, &actual, 1), 0.0);
+    }
+}

@@ -1,0 +1,259 @@
+//! Units that track something a person can name, with an honest account of chance.
+//!
+//! 1. On the first half of the text, for each feature the unit with the largest |correlation| is *chosen*.
+//! 2. On the second half its correlation is *measured*: choosing has not seen it.
+//! 3. The feature is shifted around that half [`SHIFTS`] times. Each shift leaves text, units and feature as smooth as they
+//!    are and destroys what they have to do with each other; the largest |correlation| of *any* unit is what the best of that
+//!    many unrelated units reaches. p is the share of shifts that reach the measured value.
+//! 4. Over the features, those are *claimed* that keep the false-discovery rate at [`RATE`] (Benjamini & Hochberg 1995).
+
+use super::features::Feature;
+use crate::rng::{Rng, Stream};
+
+/// The best unit for a feature.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// The feature.
+    pub feature: &'static str,
+    /// Layer of the unit.
+    pub layer: usize,
+    /// Its number in the layer.
+    pub unit: usize,
+    /// Correlation on the second half.
+    pub correlation: f64,
+    /// What the best of that many random units exceeds in 5 % of the shifts.
+    pub chance: f64,
+    /// How often chance reaches |correlation|.
+    pub p: f64,
+    /// Whether it may be claimed.
+    pub claimed: bool,
+}
+
+/// Units and features of one text.
+///
+/// `layers` are (values `[T, H]`, H). Features that hold for less than 1 % of a half are left out. The findings come with the
+/// surest first.
+///
+/// # Panics
+/// A length differs from T.
+pub fn find_units(layers: &[(&[f32], usize)], features: &[Feature], seed: u64) -> Vec<Finding> {
+    let Some(steps) = features.first().map(|f| f.values.len()) else {
+        return Vec::new();
+    };
+    let half = steps / 2;
+    let mut units = Vec::new();
+    for (layer, (values, hidden)) in layers.iter().enumerate() {
+        assert_eq!(values.len(), steps * hidden, "values of layer {layer}");
+        for unit in 0..*hidden {
+            let column: Vec<f64> = values
+                .iter()
+                .skip(unit)
+                .step_by(*hidden)
+                .map(|v| f64::from(*v))
+                .collect();
+            let (first, second) = column.split_at(half);
+            units.push(((layer, unit), standardised(first), standardised(second)));
+        }
+    }
+    let mut rng = Rng::new(seed, Stream::Check);
+    let mut findings = Vec::new();
+    for feature in features {
+        let (first, second) = feature.values.split_at(half);
+        let (Some(first), Some(second)) = (usable(first), usable(second)) else {
+            continue;
+        };
+        let fit = |unit: &Option<Vec<f64>>, feature: &[f64]| {
+            unit.as_ref().map_or(0.0, |u| correlation(u, feature))
+        };
+        let chosen = units
+            .iter()
+            .max_by(|a, b| fit(&a.1, &first).abs().total_cmp(&fit(&b.1, &first).abs()));
+        let Some(((layer, unit), _, held_out)) = chosen else {
+            continue;
+        };
+        let measured = fit(held_out, &second);
+        let mut best: Vec<f64> = (0..SHIFTS)
+            .map(|_| {
+                // Not close to where it was: a smooth feature would still fit.
+                let least = second.len() / 10;
+                let by = least + rng.below((second.len() - 2 * least).max(1) as u64) as usize;
+                let mut shifted = second.clone();
+                shifted.rotate_left(by);
+                units
+                    .iter()
+                    .map(|unit| fit(&unit.2, &shifted).abs())
+                    .fold(0.0, f64::max)
+            })
+            .collect();
+        best.sort_by(f64::total_cmp);
+        let reached = best.iter().filter(|b| **b >= measured.abs()).count();
+        findings.push(Finding {
+            feature: feature.name,
+            layer: *layer,
+            unit: *unit,
+            correlation: measured,
+            chance: best[SHIFTS * 95 / 100],
+            p: (1 + reached) as f64 / (1 + SHIFTS) as f64,
+            claimed: false,
+        });
+    }
+    claim(&mut findings);
+    findings
+}
+
+/// Sorts by p and claims the first k for the largest k with p_k ≤ k/m · rate.
+fn claim(findings: &mut [Finding]) {
+    findings.sort_by(|a, b| {
+        let surplus = |f: &Finding| f.correlation.abs() - f.chance;
+        a.p.total_cmp(&b.p).then(surplus(b).total_cmp(&surplus(a)))
+    });
+    let count = findings.len() as f64;
+    let holds = |(k, f): (usize, &Finding)| f.p <= (k + 1) as f64 / count * RATE;
+    let claimed = findings
+        .iter()
+        .enumerate()
+        .rposition(holds)
+        .map_or(0, |k| k + 1);
+    for finding in &mut findings[..claimed] {
+        finding.claimed = true;
+    }
+}
+
+/// Mean 0 and norm 1; `None` if it does not vary.
+fn standardised(values: &[f64]) -> Option<Vec<f64>> {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let norm = values
+        .iter()
+        .map(|v| (v - mean).powi(2))
+        .sum::<f64>()
+        .sqrt();
+    (norm > 1e-9).then(|| values.iter().map(|v| (v - mean) / norm).collect())
+}
+
+/// A feature that is there often enough to be judged, standardised.
+fn usable(values: &[f64]) -> Option<Vec<f64>> {
+    let there = values.iter().filter(|v| **v != 0.0).count();
+    let least = (values.len() / 100).max(5);
+    let enough = (least..values.len().saturating_sub(least)).contains(&there);
+    // A count is nearly always there.
+    let counts = values.iter().any(|v| *v > 1.0) && there >= least;
+    if enough || counts {
+        standardised(values)
+    } else {
+        None
+    }
+}
+
+fn correlation(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Shifts of a feature; the least p is 1/200.
+pub const SHIFTS: usize = 199;
+/// The share of false claims among all, on average.
+pub const RATE: f64 = 0.05;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::features::features;
+
+    const HIDDEN: usize = 24;
+
+    /// Lines of random words, some of them quoted.
+    fn text(rng: &mut Rng) -> Vec<char> {
+        let mut text = Vec::new();
+        while text.len() < 2400 {
+            let quoted = rng.below(3) == 0;
+            let words = 1 + rng.below(6);
+            text.extend(quoted.then_some('"'));
+            for _ in 0..words {
+                let letters = 1 + rng.below(7);
+                text.extend((0..letters).map(|_| char::from(b'a' + rng.below(26) as u8)));
+                text.push(' ');
+            }
+            text.extend(quoted.then_some('"'));
+            text.push(if rng.below(3) == 0 { '\n' } else { ' ' });
+        }
+        text.truncate(2400);
+        text
+    }
+
+    /// Units that wander with a memory of about ten symbols, like those of a network, and know nothing of the text.
+    fn noise(rng: &mut Rng, steps: usize) -> Vec<f32> {
+        let mut state = [0.0f64; HIDDEN];
+        let mut values = Vec::new();
+        for _ in 0..steps {
+            for s in &mut state {
+                *s = 0.9 * *s + rng.normal();
+                values.push((*s / 2.0).tanh() as f32);
+            }
+        }
+        values
+    }
+
+    #[test]
+    fn planted_units_are_found_first() {
+        let mut rng = Rng::new(1, Stream::Data);
+        let text = text(&mut rng);
+        let features = features(&text);
+        let mut values = noise(&mut rng, text.len());
+        for (name, unit, scale) in [
+            ("inside double quotes", 5, 1.0),
+            ("position in the line", 17, 0.02),
+        ] {
+            for feature in features.iter().filter(|f| f.name == name) {
+                for (t, v) in feature.values.iter().enumerate() {
+                    values[t * HIDDEN + unit] = (v * scale + 0.2 * rng.normal()).tanh() as f32;
+                }
+            }
+        }
+        let found = find_units(&[(&values, HIDDEN)], &features, 0);
+        let first: Vec<_> = found[..2]
+            .iter()
+            .map(|f| (f.feature, f.unit, f.claimed))
+            .collect();
+        assert!(
+            first.contains(&("inside double quotes", 5, true)),
+            "{found:?}"
+        );
+        assert!(
+            first.contains(&("position in the line", 17, true)),
+            "{found:?}"
+        );
+        assert!(
+            found[..2].iter().all(|f| f.correlation > 2.0 * f.chance),
+            "{found:?}"
+        );
+    }
+
+    /// Twenty networks of noise. If each had a claim with probability 5 %, more than three would with probability 1.6 %; the
+    /// maximum over all units makes it rarer still.
+    #[test]
+    fn noise_is_not_claimed_to_track_anything() {
+        let mut networks = 0;
+        for seed in 0..20 {
+            let mut rng = Rng::new(seed, Stream::Data);
+            let text = text(&mut rng);
+            let values = noise(&mut rng, text.len());
+            let found = find_units(&[(&values, HIDDEN)], &features(&text), seed);
+            assert!(found.len() >= 4);
+            networks += usize::from(found.iter().any(|f| f.claimed));
+        }
+        assert!(
+            networks <= 3,
+            "{networks} of 20 networks of noise have a claim"
+        );
+    }
+
+    #[test]
+    fn nothing_comes_of_nothing() {
+        assert_eq!(find_units(&[], &features(&[]), 0), []);
+        let still = features(&['a'; 50]);
+        assert!(
+            find_units(&[(&[0.5; 50], 1)], &still, 0)
+                .iter()
+                .all(|f| !f.claimed)
+        );
+    }
+}

@@ -1,0 +1,415 @@
+//! Training on a task until its criterion, with fresh sequences in every step.
+
+use std::collections::VecDeque;
+
+use ifog_kernels::{Cell, Level, LevelError, Threads};
+
+use super::{Sequences, Source, Targets, Task};
+use crate::clip::{ClipError, ClipRule, Clipper};
+use crate::config::{ConfigError, InputConfig, NetworkConfig};
+use crate::cost::{MemoryError, check_memory};
+use crate::dropout::Dropout;
+use crate::init::{Init, initial_parameters};
+use crate::loss::{softmax_cross_entropy, squared_error};
+use crate::network::{Inputs, Learner, Packed};
+use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerError};
+use crate::parameters::Layout;
+use crate::pool::{Pool, PoolError};
+
+/// A run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TaskConfig {
+    /// What to learn.
+    pub task: Task,
+    /// T, the nominal length.
+    pub length: usize,
+    /// The cell.
+    pub cell: Cell,
+    /// H.
+    pub hidden: usize,
+    /// Sequences a step.
+    pub batch: usize,
+    /// Learning rate of Adam; it falls as 1/√(1 + sequences/10,000).
+    pub lr: f64,
+    /// Largest global norm of the gradient.
+    pub clip_norm: f64,
+    /// Longest time scale of chrono initialisation in steps; 0: none.
+    pub chrono: usize,
+    /// Where weights and sequences come from.
+    pub seed: u64,
+    /// 0: one for each core.
+    pub threads: usize,
+}
+
+/// A network that learns a task.
+#[derive(Debug)]
+pub struct TaskTrainer {
+    config: TaskConfig,
+    source: Source,
+    level: Level,
+    pool: Pool,
+    parameters: Vec<f32>,
+    weights: Packed<f32>,
+    learner: Learner<f32>,
+    optimizer: Optimizer,
+    clipper: Clipper,
+    sequences: u64,
+    /// Error of each of the last [`JUDGED`] sequences.
+    recent: VecDeque<Verdict>,
+}
+
+/// How a sequence was answered, before the network learnt from it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Verdict {
+    error: f64,
+    right: bool,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TaskStep {
+    /// Sequences seen, these included.
+    pub sequences: u64,
+    /// Mean loss of these: squared error, or nats a step.
+    pub loss: f64,
+    /// Mean over the last 2,000: of the absolute error on the scale of 1997, or of sequences that were not all right.
+    pub recent_error: f64,
+    /// Share of the last 2,000 that were right.
+    pub recent_right: f64,
+    /// Whether the criterion holds: the last 2,000 all right, and for adding a mean error below 0.01.
+    pub solved: bool,
+}
+
+/// Why a task cannot be learnt.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// T is too small.
+    #[error("{task} needs a length of at least {least}, not {length}")]
+    Length {
+        /// Which task.
+        task: &'static str,
+        /// Asked for.
+        length: usize,
+        /// Possible.
+        least: usize,
+    },
+    /// The loss or gradient is not finite.
+    #[error("training diverged after {0} sequences: lower the learning rate")]
+    Diverged(u64),
+    /// The network.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// More memory than the machine has.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The clipping.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+    /// The update rule.
+    #[error(transparent)]
+    Optimizer(#[from] OptimizerError),
+    /// `IFOG_ISA`.
+    #[error(transparent)]
+    Level(#[from] LevelError),
+    /// The threads.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+}
+
+impl TaskTrainer {
+    /// A fresh network.
+    ///
+    /// # Errors
+    /// The length does not suit the task, or a size is 0 or too large.
+    pub fn new(config: TaskConfig) -> Result<Self, TaskError> {
+        let TaskConfig {
+            task,
+            length,
+            batch,
+            ..
+        } = config;
+        if length < task.shortest() {
+            return Err(TaskError::Length {
+                task: task.name(),
+                length,
+                least: task.shortest(),
+            });
+        }
+        for (what, value) in [("batch", batch), ("length", length)] {
+            if value > NetworkConfig::MAX_WIDTH {
+                let most = NetworkConfig::MAX_WIDTH;
+                return Err(ConfigError::TooLarge { what, value, most }.into());
+            }
+        }
+        let layout = Layout::new(NetworkConfig {
+            cell: config.cell,
+            input: InputConfig::Dense {
+                width: task.inputs(),
+            },
+            hidden: config.hidden,
+            layers: 1,
+            outputs: task.outputs(),
+        })?;
+        let steps = length + length / 10 + 2 * super::COPIED;
+        check_memory(&layout, 1, steps, batch, size_of::<f32>())?;
+        let level = Level::detect()?;
+        let pool = Pool::new(config.threads)?;
+        let mut parameters = initial_parameters(&layout, Init::Uniform, 1.0, config.seed);
+        if config.chrono > 2 {
+            spread_time_scales(&layout, &mut parameters, config.chrono);
+        }
+        let weights = Packed::new(&layout, level, true)?;
+        let learner = pool
+            .install(|| Learner::new(&weights, steps, batch, Dropout::off(), Threads::current()))?;
+        Ok(Self {
+            source: Source::new(task, length, config.seed),
+            optimizer: Optimizer::new(OptimizerConfig::adam(), layout.len())?,
+            clipper: Clipper::new(ClipRule::GlobalNorm(config.clip_norm))?,
+            sequences: 0,
+            recent: VecDeque::with_capacity(JUDGED),
+            config,
+            level,
+            pool,
+            parameters,
+            weights,
+            learner,
+        })
+    }
+
+    /// How many parameters.
+    pub fn parameters(&self) -> usize {
+        self.parameters.len()
+    }
+
+    /// Answers the next sequences, and learns from them.
+    ///
+    /// # Errors
+    /// The loss or the gradient is not finite.
+    pub fn step(&mut self) -> Result<TaskStep, TaskError> {
+        let sequences = self.source.draw(self.config.batch);
+        let decay = (1.0 + self.sequences as f64 / DECAY_SEQUENCES).sqrt();
+        let (level, lr) = (self.level, self.config.lr / decay);
+        let (outputs, batch) = (self.config.task.outputs(), self.config.batch);
+        let (weights, learner) = (&mut self.weights, &mut self.learner);
+        let (parameters, clipper, optimizer) =
+            (&mut self.parameters, &mut self.clipper, &mut self.optimizer);
+        let mut verdicts = Vec::new();
+        let (loss, norm) = self.pool.install(|| {
+            weights.load(parameters, Threads::current());
+            learner.state.reset();
+            let inputs = Inputs::Vectors(&sequences.inputs);
+            let loss = learner.learn(weights, inputs, sequences.steps, |answers| {
+                verdicts = judge(answers, outputs, batch, &sequences.targets);
+                loss(level, answers, outputs, &sequences)
+            });
+            let norm = clipper.clip(&mut learner.gradient);
+            if loss.is_finite() && norm.is_finite() {
+                optimizer.step(parameters, &learner.gradient, lr);
+            }
+            (loss, norm)
+        });
+        if !(loss.is_finite() && norm.is_finite()) {
+            return Err(TaskError::Diverged(self.sequences));
+        }
+        self.sequences += self.config.batch as u64;
+        self.recent.extend(verdicts);
+        let surplus = self.recent.len().saturating_sub(JUDGED);
+        self.recent.drain(..surplus);
+        Ok(self.report(loss))
+    }
+
+    fn report(&self, loss: f64) -> TaskStep {
+        let count = self.recent.len() as f64;
+        let recent_error = self.recent.iter().map(|v| v.error).sum::<f64>() / count;
+        let right = self.recent.iter().filter(|v| v.right).count();
+        let precise = self.config.task != Task::Adding || recent_error < MEAN_ERROR;
+        TaskStep {
+            sequences: self.sequences,
+            loss,
+            recent_error,
+            recent_right: right as f64 / count,
+            solved: right == JUDGED && precise,
+        }
+    }
+}
+
+/// Gives the units of every layer time scales s from 1 to `longest` − 1 steps, by the bias ln s of the gate that keeps (Tallec &
+/// Ollivier 2018, who draw s at random where this spreads it evenly). An RNN has no such gate.
+fn spread_time_scales(layout: &Layout, parameters: &mut [f32], longest: usize) {
+    for (layer, shape) in layout.shapes().iter().enumerate() {
+        let (h, range) = (shape.hidden(), layout.layer(layer));
+        let biases = &mut parameters[range.end - shape.bias_len()..range.end];
+        for j in 0..h {
+            let scale = 1.0 + (longest - 2) as f64 * (j as f64 + 0.5) / h as f64;
+            let keep = scale.ln() as f32;
+            match shape.cell() {
+                Cell::Lstm => (biases[j], biases[h + j]) = (-keep, keep),
+                Cell::Gru => biases[j] = -keep,
+                Cell::GruAfter => biases[h + j] = keep,
+                Cell::Rnn => {}
+            }
+        }
+    }
+}
+
+/// The loss of the answers `[steps · B, O]`, whose gradient takes their place: 0 at steps that nothing is asked at.
+fn loss(level: Level, answers: &mut [f32], outputs: usize, sequences: &Sequences) -> f64 {
+    let asked = match &sequences.targets {
+        Targets::Number(numbers) => numbers.len(),
+        Targets::Classes(classes) => classes.len() * outputs,
+    };
+    let (free, asked) = answers.split_at_mut(answers.len() - asked);
+    free.fill(0.0);
+    match &sequences.targets {
+        Targets::Number(numbers) => squared_error(asked, numbers, numbers.len()),
+        Targets::Classes(classes) => {
+            let count = classes.len();
+            softmax_cross_entropy(level, asked, outputs, classes, count) / count as f64
+        }
+    }
+}
+
+/// A verdict for each sequence. Numbers lie in [0, 2) where those of 1997 lie in [0, 1], so their errors are halved.
+fn judge(answers: &[f32], outputs: usize, batch: usize, targets: &Targets) -> Vec<Verdict> {
+    match targets {
+        Targets::Number(numbers) => {
+            let last = &answers[answers.len() - numbers.len()..];
+            let error = |(y, t): (&f32, &f32)| f64::from((y - t).abs()) / 2.0;
+            let errors = last.iter().zip(numbers).map(error);
+            errors
+                .map(|error| Verdict {
+                    error,
+                    right: error < LARGEST_ERROR,
+                })
+                .collect()
+        }
+        Targets::Classes(classes) => {
+            let rows = answers.len() / outputs;
+            let asked = answers[(rows - classes.len()) * outputs..].chunks_exact(outputs);
+            let wrong = |(row, class): (&[f32], &u32)| {
+                let answer = row[*class as usize];
+                row.iter()
+                    .enumerate()
+                    .any(|(i, y)| i != *class as usize && *y >= answer)
+            };
+            let wrong: Vec<bool> = asked.zip(classes).map(wrong).collect();
+            let sequence = |b: usize| {
+                let right = !wrong.iter().skip(b).step_by(batch).any(|w| *w);
+                Verdict {
+                    error: f64::from(u8::from(!right)),
+                    right,
+                }
+            };
+            (0..batch).map(sequence).collect()
+        }
+    }
+}
+
+/// Sequences that are judged.
+const JUDGED: usize = 2000;
+/// Largest and mean error that Hochreiter & Schmidhuber 1997 allow in the adding task.
+const LARGEST_ERROR: f64 = 0.04;
+const MEAN_ERROR: f64 = 0.01;
+/// Sequences after which the learning rate is down to 0.7.
+const DECAY_SEQUENCES: f64 = 10_000.0;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use super::*;
+
+    fn config(task: Task) -> TaskConfig {
+        TaskConfig {
+            task,
+            length: 20,
+            cell: Cell::Gru,
+            hidden: 16,
+            batch: 20,
+            lr: 1e-2,
+            clip_norm: 1.0,
+            chrono: 0,
+            seed: 1,
+            threads: 1,
+        }
+    }
+
+    #[test]
+    fn answers_are_judged_sequence_by_sequence() {
+        let numbers = Targets::Number(vec![1.0, 0.5]);
+        let verdicts = judge(&[9.0, 9.0, 1.07, 0.4], 1, 2, &numbers);
+        assert!(verdicts[0].right && (verdicts[0].error - 0.035).abs() < 1e-6);
+        assert!(!verdicts[1].right && (verdicts[1].error - 0.05).abs() < 1e-6);
+        // Two steps of two sequences: the first is wrong at its second step, a tie is wrong.
+        let classes = Targets::Classes(vec![0, 1, 1, 1]);
+        let answers = [1.0, 0.0, 0.0, 1.0, 0.5, 0.5, 0.1, 0.2];
+        let right: Vec<bool> = judge(&answers, 2, 2, &classes)
+            .iter()
+            .map(|v| v.right)
+            .collect();
+        assert_eq!(right, [false, true]);
+        // Only the last step is asked at.
+        let last = Targets::Classes(vec![1, 0]);
+        let right: Vec<bool> = judge(&answers, 2, 2, &last)
+            .iter()
+            .map(|v| v.right)
+            .collect();
+        assert_eq!(right, [false, false]);
+    }
+
+    /// Each is learnt from 10,000 short sequences beyond what can be had without memory; copying takes longer.
+    #[test]
+    fn short_tasks_are_learnt() {
+        for task in [Task::Adding, Task::Order, Task::Parity] {
+            let length = if task == Task::Parity { 5 } else { 20 };
+            let mut trainer = TaskTrainer::new(TaskConfig {
+                length,
+                ..config(task)
+            })
+            .unwrap();
+            let mut losses = Vec::new();
+            for _ in 0..500 {
+                losses.push(trainer.step().unwrap().loss);
+            }
+            let last = losses[490..].iter().sum::<f64>() / 10.0;
+            let baseline = task.baseline(length);
+            assert!(last < 0.9 * baseline, "{task:?}: {last} of {baseline}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_learnt_is_refused() {
+        let new = |config| {
+            TaskTrainer::new(config)
+                .err()
+                .map(|error| error.to_string())
+        };
+        let short = new(TaskConfig {
+            length: 5,
+            ..config(Task::Adding)
+        })
+        .unwrap();
+        assert!(short.contains("at least 20"), "{short}");
+        assert!(
+            new(TaskConfig {
+                hidden: 0,
+                ..config(Task::Copy)
+            })
+            .is_some()
+        );
+        assert!(
+            new(TaskConfig {
+                batch: usize::MAX,
+                ..config(Task::Copy)
+            })
+            .is_some()
+        );
+        assert!(
+            new(TaskConfig {
+                clip_norm: f64::NAN,
+                ..config(Task::Copy)
+            })
+            .is_some()
+        );
+    }
+}
