@@ -5,7 +5,7 @@ LEVELS := $(shell grep -q avx512dq /proc/cpuinfo 2>/dev/null && echo avx512) \
 FUZZ_SECONDS ?= 20
 FUZZ_TARGETS := product cell_forward checkpoint corpus
 
-.PHONY: check test test-features test-levels planted bench bench-test fuzz-smoke package exhaustive
+.PHONY: check test test-features test-levels planted machine-code instructions bench bench-test peers faults fuzz-smoke package exhaustive
 
 check: ## format, lints, docs: warnings are errors
 	$(CARGO) fmt --all --check
@@ -30,11 +30,30 @@ test-levels: ## the suites that compute, once for each instruction set of this m
 planted: ## every planted bug must be caught
 	RUSTFLAGS="--cfg ifog_planted" $(CARGO) test -p ifog-kernels --test planted --target-dir target/planted
 
+machine-code: ## product loops hold products alone; a planted bounds check is found
+	$(CARGO) build --release -p ifog-kernels --features rayon
+	tests/scripts/check_machine_code.py target/release/libifog_kernels.rlib
+	RUSTFLAGS="--cfg ifog_planted" $(CARGO) build --release -p ifog-kernels --target-dir target/planted
+	tests/scripts/check_machine_code.py --expect-failure target/planted/release/libifog_kernels.rlib
+
+instructions: ## instructions of single calls within 1 % of the recorded ones; needs valgrind
+	benches/instructions.py
+
 bench: ## wall-clock benchmarks; nothing else may run beside them
 	$(CARGO) bench -p ifog-benches
 
 bench-test: ## the benchmarks' own checks, untimed
 	$(CARGO) bench -p ifog-benches -- --test
+
+peers: ## ifog beside other libraries on this machine, in turns; see benches/peers/README.md
+	benches/peers/setup.sh
+	$(CARGO) build --release
+	benches/peers/run.py --grid
+
+faults: ## training killed, interrupted and refused by the disk; needs strace and 2 minutes
+	$(CARGO) build --release
+	tests/scripts/inject.py target/release/ifog
+	tests/scripts/interrupt.py target/release/ifog --stops 30 --kills 200
 
 fuzz-smoke: ## each target for a short while
 	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked --version 0.13.2

@@ -131,3 +131,30 @@ impl Steps {
 
 /// Units below which a part is not worth a thread: a panel of the widest level.
 const LEAST_UNITS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lstm(steps: usize, batch: usize, hidden: usize) -> Steps {
+        Steps {
+            steps,
+            batch,
+            hidden,
+            columns: 4 * hidden,
+            element: 4,
+            phases: 1,
+        }
+    }
+
+    #[test]
+    fn rows_first_then_units_and_nothing_for_a_moment_of_work() {
+        assert_eq!(Split::of(lstm(64, 32, 256), 2), Split::Rows(2));
+        assert_eq!(Split::of(lstm(256, 1, 256), 2), Split::Units(2));
+        // A row a thread reads all weights twice; sharing the units reads them once.
+        assert_eq!(Split::of(lstm(64, 2, 1024), 2), Split::Units(2));
+        assert_eq!(Split::of(lstm(1, 1, 64), 2), Split::Rows(1));
+        assert_eq!(Split::of(lstm(256, 1, 16), 8), Split::Rows(1));
+        assert_eq!(Split::of(lstm(64, 32, 256), 1), Split::Rows(1));
+    }
+}

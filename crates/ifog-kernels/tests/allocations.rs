@@ -51,6 +51,15 @@ fn run(kind: Cell, level: Level, tokens: bool) {
     let mut forward_scratch = vec![0.0; cell.forward_scratch_len(steps, batch)];
     let mut backward_scratch = vec![0.0; cell.backward_scratch_len(batch, threads)];
 
+    let streams = cell.clone();
+    let mut stream = streams.stepper().unwrap();
+    let counted = allocations(|| {
+        for x in x.chunks_exact(input) {
+            stream.step(x, &mut h[..hidden]).unwrap();
+        }
+        stream.reset();
+    });
+    assert_eq!(counted, 0, "steps of {kind} at {level}");
     let counted = allocations(|| {
         let params = shape.split(&params).unwrap();
         cell.pack(params);

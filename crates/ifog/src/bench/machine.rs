@@ -56,10 +56,12 @@ impl Machine {
         }
         // Half-octaves: neighbouring sizes are neighbours in speed.
         let step = (2.0 * (bytes / threads as f64).max(4096.0).log2()).round() / 2.0;
-        let each = step.exp2() as usize;
+        let each = (step.exp2() as usize).next_multiple_of(LINE);
         let (level, runs) = (self.level, self.runs);
         *self.bandwidths.entry((each, threads)).or_insert_with(|| {
-            let data = vec![0.5f32; each / 4 * threads];
+            // As packed weights: a vector never straddles two lines.
+            let data = vec![0.5f32; (each * threads + LINE) / 4];
+            let data = &data[data.as_ptr().align_offset(LINE)..];
             best(runs, threads, &|thread| {
                 let data = &data[thread * (each / 4)..][..each / 4];
                 // The first pass brings it into the cache.
@@ -115,6 +117,8 @@ fn best(runs: u32, threads: usize, rate: &(dyn Fn(usize) -> f64 + Sync)) -> f64 
     (0..runs.max(1)).map(|_| once()).fold(0.0, f64::max)
 }
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
 const RUNS: u32 = 5;
 const RUN: Duration = Duration::from_millis(12);
 /// A thread looks at the clock after so many bytes.

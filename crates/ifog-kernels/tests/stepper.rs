@@ -1,0 +1,107 @@
+//! A step a call: the bits of a sequence, states that can be kept, wrong lengths refused.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use ifog_kernels::{
+    Cell, Infer, Input, Level, MatMut, MatRef, PackedCell, Shape, ShapeError, Threads, Uses,
+};
+use proptest::prelude::*;
+
+const USES: Uses = Uses {
+    dense_input: true,
+    backward: false,
+};
+
+fn numbers(len: usize, scale: f32) -> Vec<f32> {
+    (0..len)
+        .map(|k| ((k * 7919 % 997) as f32 / 498.0 - 1.0) * scale)
+        .collect()
+}
+
+fn cell_of(level: Level, shape: Shape) -> PackedCell<f32> {
+    let mut cell = PackedCell::new(level, shape, USES).unwrap();
+    cell.pack(shape.split(&numbers(shape.param_len(), 0.4)).unwrap());
+    cell
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn steps_have_the_bits_of_a_sequence(
+        cell in prop::sample::select(Cell::ALL.to_vec()),
+        input in 1..=40_usize,
+        hidden in 1..=70_usize,
+        steps in 1..=6_usize,
+    ) {
+        let shape = Shape::new(cell, input, hidden).unwrap();
+        let x = numbers(steps * input, 1.0);
+        for level in Level::available() {
+            let cell = cell_of(level, shape);
+            let memory = if shape.cell().has_memory() { hidden } else { 0 };
+            let (mut h, mut c) = (vec![0.0; hidden], vec![0.0; memory]);
+            let mut whole = vec![0.0; steps * hidden];
+            let mut scratch = vec![f32::NAN; cell.forward_scratch_len(steps, 1)];
+            cell.infer(
+                Infer {
+                    steps,
+                    batch: 1,
+                    input: Input::Dense(MatRef::new(&x, steps, input).unwrap()),
+                    h: &mut h,
+                    c: &mut c,
+                    out: MatMut::new(&mut whole, steps, hidden).unwrap(),
+                    scratch: &mut scratch,
+                },
+                Threads::SINGLE,
+            );
+            let mut stream = cell.stepper().unwrap();
+            let mut out = vec![f32::NAN; hidden];
+            for (x, expected) in x.chunks_exact(input).zip(whole.chunks_exact(hidden)) {
+                stream.step(x, &mut out).unwrap();
+                prop_assert_eq!(&out[..], expected, "{} at {}", shape.cell(), level);
+            }
+            prop_assert_eq!(stream.state(), (&h[..], &c[..]));
+        }
+    }
+}
+
+#[test]
+fn a_stream_goes_on_from_a_state_that_was_kept() {
+    for cell in Cell::ALL {
+        let shape = Shape::new(cell, 3, 20).unwrap();
+        let cell = cell_of(Level::best(), shape);
+        let (mut left, mut right) = (cell.stepper().unwrap(), cell.stepper().unwrap());
+        let (mut a, mut b) = ([0.0; 20], [0.0; 20]);
+        for k in 0..7 {
+            left.step(&[k as f32, 0.5, -0.5], &mut a).unwrap();
+        }
+        let (h, c) = left.state();
+        right.set_state(h, c).unwrap();
+        left.step(&[0.1, 0.2, 0.3], &mut a).unwrap();
+        right.step(&[0.1, 0.2, 0.3], &mut b).unwrap();
+        assert_eq!(a, b);
+        left.reset();
+        assert_eq!(left.state(), cell.stepper().unwrap().state());
+    }
+}
+
+#[test]
+fn wrong_lengths_are_refused_and_change_nothing() {
+    let shape = Shape::new(Cell::Lstm, 2, 4).unwrap();
+    let cell = cell_of(Level::best(), shape);
+    let mut stream = cell.stepper().unwrap();
+    let mut out = [0.0; 4];
+    stream.step(&[1.0, 2.0], &mut out).unwrap();
+    let state = (stream.state().0.to_vec(), stream.state().1.to_vec());
+    assert!(stream.step(&[1.0], &mut out).is_err());
+    assert!(stream.step(&[1.0, 2.0], &mut out[..3]).is_err());
+    assert!(stream.set_state(&[0.0; 3], &[0.0; 4]).is_err());
+    assert!(stream.set_state(&[0.0; 4], &[]).is_err());
+    assert_eq!(stream.state(), (&state.0[..], &state.1[..]));
+    let tokens = Uses {
+        dense_input: false,
+        backward: false,
+    };
+    let cell = PackedCell::<f32>::new(Level::best(), shape, tokens).unwrap();
+    assert_eq!(cell.stepper().err(), Some(ShapeError::NoDenseInput));
+}
