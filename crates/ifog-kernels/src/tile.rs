@@ -342,12 +342,13 @@ pub(crate) unsafe fn vectors<S: Simd, const NV: usize>(s: S, from: *const S::Ele
     all
 }
 
-/// The most rows of a tile of `vectors` vectors: all accumulators; for narrow panels no more than for three.
+/// The most rows of a tile of `vectors` vectors: all accumulators; for narrow panels no more than for three; and with
+/// 16 registers no tile of 4 × 3, which leaves none for the left value.
 pub(crate) const fn most_rows(accumulators: usize, vectors: usize) -> usize {
-    if vectors < 3 {
-        accumulators / 3
-    } else {
-        accumulators / vectors
+    match vectors {
+        1 | 2 => accumulators / 3,
+        3 if accumulators < 16 => accumulators / 4,
+        _ => accumulators / vectors,
     }
 }
 
