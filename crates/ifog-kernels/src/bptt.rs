@@ -39,7 +39,7 @@ impl<E: Element> PackedCell<E> {
     ///
     /// # Panics
     /// A slice does not have the shape that [`Backprop`] says, the scratch is too short, the tape holds no
-    /// forward pass, or the cell was made without [`Uses::backward`].
+    /// forward pass, or the cell was made without [`Uses::backward`](crate::Uses::backward).
     pub fn backward(&self, run: Backprop<'_, E>, threads: Threads) {
         let Backprop {
             input,
@@ -101,7 +101,7 @@ impl<E: Element> PackedCell<E> {
             },
         };
         let shared = Shared((args, back));
-        let split = Split::of(self.steps(steps, batch), threads.count());
+        let split = Split::of(self.steps(steps, batch, back.weights()), threads.count());
         split.drive(0..steps + 1, true, (batch, self.phases()), &|work| {
             let (args, back) = shared.inner();
             let run = match self.shape().cell() {

@@ -1,13 +1,14 @@
 //! A zeroed heap buffer whose first element stands on a cache line.
 
-use alloc::vec;
 use alloc::vec::Vec;
+use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
 
 use crate::element::Element;
+use crate::matrix::ShapeError;
 
 /// A fixed-length `[E]` aligned to 64 bytes, so that a full vector never straddles two lines.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct AlignedVec<E> {
     lines: Vec<Line>,
     len: usize,
@@ -20,21 +21,53 @@ struct Line([u8; 64]);
 
 impl<E: Element> AlignedVec<E> {
     /// `len` zeros.
-    pub(crate) fn zeros(len: usize) -> Self {
-        let lines = vec![Line([0; 64]); (len * size_of::<E>()).div_ceil(size_of::<Line>())];
-        ask_for_huge_pages(&lines);
+    ///
+    /// # Errors
+    /// They do not fit in memory; `what` names them.
+    pub(crate) fn zeros(len: usize, what: &'static str) -> Result<Self, ShapeError> {
+        let bytes = len.checked_mul(size_of::<E>());
+        // What a Vec may hold, less the line that the last element may not fill.
+        let most = isize::MAX as usize - size_of::<Line>();
+        match bytes.filter(|bytes| *bytes <= most) {
+            Some(bytes) => {
+                let count = bytes.div_ceil(size_of::<Line>());
+                let mut lines = room(count);
+                lines.resize(count, Line([0; 64]));
+                Ok(Self {
+                    lines,
+                    len,
+                    _elements: core::marker::PhantomData,
+                })
+            }
+            None => Err(ShapeError::TooLarge(what)),
+        }
+    }
+}
+
+impl<E> Clone for AlignedVec<E> {
+    fn clone(&self) -> Self {
+        let mut lines = room(self.lines.len());
+        lines.extend_from_slice(&self.lines);
         Self {
             lines,
-            len,
+            len: self.len,
             _elements: core::marker::PhantomData,
         }
     }
 }
 
+/// Room for exactly so many lines, on huge pages if that pays: they must be asked for before a page is first touched.
+fn room(lines: usize) -> Vec<Line> {
+    let mut room = Vec::new();
+    room.reserve_exact(lines);
+    ask_for_huge_pages(room.spare_capacity_mut());
+    room
+}
+
 /// Weights of more than a few MiB are more pages than the processor knows by heart: at H = 1024, steps of a batch of 1 took 458 µs
 /// on small pages and 316 µs on huge ones (Zen 4). That the system refuses is no error.
 #[cfg(all(feature = "std", target_os = "linux"))]
-fn ask_for_huge_pages(lines: &[Line]) {
+fn ask_for_huge_pages(lines: &mut [MaybeUninit<Line>]) {
     use core::ffi::{c_int, c_void};
     const HUGE: usize = 2 << 20;
     const PAGE: usize = 4096;
@@ -60,7 +93,7 @@ fn ask_for_huge_pages(lines: &[Line]) {
 }
 
 #[cfg(not(all(feature = "std", target_os = "linux")))]
-fn ask_for_huge_pages(_lines: &[Line]) {}
+fn ask_for_huge_pages(_lines: &mut [MaybeUninit<Line>]) {}
 
 impl<E: Element> Deref for AlignedVec<E> {
     type Target = [E];

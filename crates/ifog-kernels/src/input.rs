@@ -1,8 +1,9 @@
 //! What enters a cell: vectors, or tokens whose x W + b is a row of a table.
 
 use crate::buffer::AlignedVec;
-use crate::cell::Params;
+use crate::cell::{Params, Shape};
 use crate::element::Element;
+use crate::level::Level;
 use crate::matrix::{MatRef, ShapeError};
 use crate::pack::Source;
 use crate::packed::PackedCell;
@@ -28,8 +29,8 @@ pub enum Input<'a, E> {
 pub struct TokenTable<E> {
     /// `[V, width]`, rows in the panel order of its cell.
     pub(crate) rows: AlignedVec<E>,
-    /// Elements of a row.
-    pub(crate) width: usize,
+    /// Level and shape of that cell.
+    made_for: (Level, Shape),
     vocabulary: usize,
 }
 
@@ -42,28 +43,24 @@ impl<E: Element> PackedCell<E> {
         if vocabulary == 0 {
             return Err(ShapeError::Zero("vocabulary"));
         }
-        let width = self.u.row_len();
-        let len = vocabulary.checked_mul(width);
-        let bytes = len.and_then(|len| len.checked_mul(size_of::<E>()));
-        match len.zip(bytes) {
-            Some((len, bytes)) if isize::try_from(bytes).is_ok() => Ok(TokenTable {
-                rows: AlignedVec::zeros(len),
-                width,
-                vocabulary,
-            }),
-            _ => Err(ShapeError::TooLarge("the token table")),
-        }
+        let what = "the token table";
+        let len = vocabulary.checked_mul(self.u.row_len());
+        Ok(TokenTable {
+            rows: AlignedVec::zeros(len.ok_or(ShapeError::TooLarge(what))?, what)?,
+            made_for: (self.level(), self.shape()),
+            vocabulary,
+        })
     }
 
-    /// Row v = b + row v of W: one-hot inputs.
+    /// Row v = b + row v of W: one-hot inputs. W is that of `params`, b as last packed.
     ///
     /// # Panics
     /// W has not `[V, G·H]` elements, or the table is for another cell.
     pub fn fill_one_hot(&self, params: Params<'_, E>, table: &mut TokenTable<E>) {
         let columns = self.shape().columns();
         assert_eq!(params.w.len(), table.vocabulary * columns, "length of W");
-        assert_eq!(table.width, self.u.row_len(), "width of the table");
-        let rows = table.rows.chunks_exact_mut(table.width);
+        self.check_table(table);
+        let rows = table.rows.chunks_exact_mut(self.u.row_len());
         for (row, w) in rows.zip(params.w.chunks_exact(columns)) {
             self.u.pack_rows(1, self.gate_columns(w), row);
             for (to, b) in row.iter_mut().zip(&self.bias[..]) {
@@ -78,13 +75,24 @@ impl<E: Element> PackedCell<E> {
     /// The shapes do not fit, or the cell was made without
     /// [`Uses::dense_input`](crate::Uses::dense_input).
     pub fn fill_table(&self, inputs: MatRef<'_, E>, table: &mut TokenTable<E>, threads: Threads) {
+        self.check_table(table);
         assert_eq!(
-            (inputs.rows, inputs.cols, self.u.row_len()),
-            (table.vocabulary, self.shape().input(), table.width),
-            "shapes of inputs and table"
+            (inputs.rows, inputs.cols),
+            (table.vocabulary, self.shape().input()),
+            "shape of the inputs"
         );
         // SAFETY: the table has a row for each input.
         unsafe { self.input_rows(inputs, table.rows.as_mut_ptr(), threads) };
+    }
+
+    /// # Panics
+    /// The table is for a cell of another level or shape: its rows lie in another order.
+    fn check_table(&self, table: &TokenTable<E>) {
+        assert_eq!(
+            table.made_for,
+            (self.level(), self.shape()),
+            "the token table is for another cell"
+        );
     }
 
     /// Rows of G·H columns, gates side by side.
@@ -113,7 +121,7 @@ impl<E: Element> PackedCell<E> {
             }
             Input::Tokens { ids, table } => {
                 assert_eq!(ids.len(), rows, "number of tokens");
-                assert_eq!(table.width, self.u.row_len(), "width of the token table");
+                self.check_table(table);
                 let largest = ids.iter().max().map_or(0, |id| *id as usize);
                 assert!(
                     largest < table.vocabulary,

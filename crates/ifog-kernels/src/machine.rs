@@ -8,7 +8,7 @@ use crate::level::Level;
 use crate::simd::Simd;
 
 /// Fused multiply-adds on registers alone, in more independent chains than the latency of one needs. Returns the FLOPs
-/// done, 2 for a multiply-add, and a value that depends on all of them.
+/// done, 2 for a multiply-add, and a value that depends on them, so that they are not left out.
 pub fn multiply_add_peak<E: Element>(level: Level, rounds: usize) -> (usize, E) {
     let mut values = [E::ONE; MOST_LANES];
     E::multiply_add_chains(level, rounds, &mut values);
@@ -17,7 +17,7 @@ pub fn multiply_add_peak<E: Element>(level: Level, rounds: usize) -> (usize, E) 
 }
 
 /// Reads `data` from the first to the last element, `passes` times, as the kernels read packed weights. Returns the
-/// bytes read and a value that depends on all of them.
+/// bytes read and a value that depends on them, so that they are not left out.
 ///
 /// Elements behind the last whole group of 8 vectors are left out.
 pub fn read_stream<E: Element>(level: Level, data: &[E], passes: usize) -> (usize, E) {

@@ -18,7 +18,7 @@
 //!   the result, which keeps it monotone. The sign is copied, so tanh is odd to the bit.
 //!
 //! Accuracy over all 2³² f32 inputs (`cargo test --release -p ifog-kernels exhaustive -- --ignored`): exp 1.0,
-//! sigmoid and tanh at most 2 ULP, all monotone; NaN in, NaN out; ±∞ give the limits.
+//! sigmoid 1.7 and tanh 1.5 ULP at most, all monotone; NaN in, NaN out; ±∞ give the limits.
 
 use crate::element::{Element, GateConstants, sealed::Vectors};
 use crate::level::Level;
@@ -151,7 +151,7 @@ fn reduce<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
 /// TWICE scales every constant by a power of two, which changes no bit: ρ = r/2, and eʳ = 1 + 2·(ρ + ρ²·2v(2ρ)). For tanh the
 /// rounding of eʳ and of the denominator may both count. Sigmoid is a quotient of the denominator alone: there
 /// q = eʳ − 1 and what base + 2ⁿ has lost in rounding (at n = 24 in f32: all of the 1) are added to that sum, which is
-/// rounded once. Either way it is a chain of 9 operations, which is what a small step waits for.
+/// rounded once. Either way it is a chain of 10 operations, which is what a small step waits for.
 #[inline(always)]
 fn plus_exp<S: Simd, const TWICE: bool>(s: S, base: S::V, x: S::V, shift: S::V) -> S::V {
     let k = constants::<S>();

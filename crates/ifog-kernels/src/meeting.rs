@@ -21,6 +21,11 @@ pub(crate) struct Meeting {
     parts: [Part; MOST_PARTS],
     count: usize,
     rounds: usize,
+    /// Bit p: the thread of part p has come, and is not left out.
+    here: AtomicUsize,
+    /// Whether some work panicked, and its part will never be done.
+    broken: AtomicBool,
+    patience: usize,
 }
 
 /// A part on a cache line of its own, away from the line that the adjacent-line prefetcher brings along.
@@ -30,28 +35,30 @@ struct Part {
     taken: AtomicUsize,
     /// Rounds of this part that are done.
     done: AtomicUsize,
-    /// Whether its own thread has come.
-    attended: AtomicBool,
-    /// Whether its own thread was too long in coming back, and does no more rounds. A thread leaves another one out only
-    /// while it waits, so the last never is.
-    left_out: AtomicBool,
+    /// Who took it last.
+    holder: AtomicUsize,
 }
 
 impl Meeting {
-    /// `count` parts, at most [`MOST_PARTS`], of each of `rounds` rounds.
+    /// `count` parts of each of `rounds` rounds.
+    ///
+    /// # Panics
+    /// `count` is more than [`MOST_PARTS`].
     pub(crate) fn new(count: usize, rounds: usize) -> Self {
-        debug_assert!(count <= MOST_PARTS);
+        assert!(count <= MOST_PARTS, "{count} parts");
         Self {
             parts: [const {
                 Part {
                     taken: AtomicUsize::new(0),
                     done: AtomicUsize::new(0),
-                    attended: AtomicBool::new(false),
-                    left_out: AtomicBool::new(false),
+                    holder: AtomicUsize::new(0),
                 }
             }; MOST_PARTS],
             count,
             rounds,
+            here: AtomicUsize::new(0),
+            broken: AtomicBool::new(false),
+            patience: PATIENCE,
         }
     }
 
@@ -60,63 +67,113 @@ impl Meeting {
     ///
     /// `work(round, part)` is called once for each, whatever the number of threads; what it wrote in one round is visible
     /// to every call of the next.
+    ///
+    /// # Panics
+    /// `work` panicked, on this thread or another.
     pub(crate) fn attend(&self, own: usize, work: &(dyn Fn(usize, usize) + Sync)) {
-        self.parts[own].attended.store(true, Ordering::Relaxed);
+        self.here.fetch_or(1 << own, Ordering::Relaxed);
         // Who is late joins the last round that this part has seen, which others may still be working on.
         let first = self.parts[own].done.load(Ordering::Acquire);
-        let first = first.saturating_sub(1);
-        for round in first..self.rounds {
-            if self.parts[own].left_out.load(Ordering::Relaxed) {
+        for round in first.saturating_sub(1)..self.rounds {
+            if !self.is_here(own) {
                 return;
             }
-            self.take(own, round, work);
+            self.take(own, own, round, work);
             for other in (0..self.count).filter(|part| *part != own) {
-                self.await_part(other, round, work);
+                self.await_part(own, other, round, work);
             }
-            self.await_part(own, round, work);
+            self.await_part(own, own, round, work);
         }
     }
 
-    fn await_part(&self, part: usize, round: usize, work: &(dyn Fn(usize, usize) + Sync)) {
+    fn is_here(&self, thread: usize) -> bool {
+        self.here.load(Ordering::Relaxed) & (1 << thread) != 0
+    }
+
+    fn await_part(
+        &self,
+        own: usize,
+        part: usize,
+        round: usize,
+        work: &(dyn Fn(usize, usize) + Sync),
+    ) {
         let state = &self.parts[part];
         let mut spins = 0usize;
         while state.done.load(Ordering::Acquire) <= round {
-            let attended = state.attended.load(Ordering::Relaxed);
-            if spins == PATIENCE && attended {
-                state.left_out.store(true, Ordering::Relaxed);
+            assert!(
+                !self.broken.load(Ordering::Relaxed),
+                "another part of the call panicked"
+            );
+            if spins == self.patience {
+                self.leave_out(own, part, round);
             }
-            let absent = !attended || state.left_out.load(Ordering::Relaxed);
-            if absent && self.take(part, round, work) {
+            if !self.is_here(part) && self.take(own, part, round, work) {
                 return;
             }
             spins += 1;
-            wait(spins);
+            self.wait(spins);
         }
     }
 
+    /// Leaves out whoever the part of the round is waiting for. Only a thread that is in leaves another one out, in one
+    /// step: so somebody always stays.
+    fn leave_out(&self, own: usize, part: usize, round: usize) {
+        let state = &self.parts[part];
+        let late = match state.taken.load(Ordering::Relaxed) > round {
+            true => state.holder.load(Ordering::Relaxed),
+            false => part,
+        };
+        if late == own {
+            return;
+        }
+        let without = |here: usize| (here & (1 << own) != 0).then_some(here & !(1 << late));
+        // That it was left out meanwhile, or that this thread was, is as good.
+        let _ = self
+            .here
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, without);
+    }
+
     /// Does the part of the round unless somebody else has taken it.
-    fn take(&self, part: usize, round: usize, work: &(dyn Fn(usize, usize) + Sync)) -> bool {
+    fn take(
+        &self,
+        own: usize,
+        part: usize,
+        round: usize,
+        work: &(dyn Fn(usize, usize) + Sync),
+    ) -> bool {
         let state = &self.parts[part];
         let taken = state
             .taken
             .compare_exchange(round, round + 1, Ordering::Acquire, Ordering::Relaxed)
             .is_ok();
         if taken {
+            state.holder.store(own, Ordering::Relaxed);
+            let broken = BrokenUnlessForgotten(&self.broken);
             work(round, part);
+            core::mem::forget(broken);
             state.done.store(round + 1, Ordering::Release);
         }
         taken
     }
+
+    /// A moment of waiting. A thread that waits for long gives its core to whoever it waits for.
+    fn wait(&self, spins: usize) {
+        #[cfg(feature = "std")]
+        if spins > self.patience && spins.is_multiple_of(64) {
+            return std::thread::yield_now();
+        }
+        let _ = spins;
+        core::hint::spin_loop();
+    }
 }
 
-/// A moment of waiting. A thread that waits for long gives its core to whoever it waits for.
-fn wait(spins: usize) {
-    #[cfg(feature = "std")]
-    if spins > PATIENCE && spins.is_multiple_of(64) {
-        return std::thread::yield_now();
+/// Dropped by a panic alone: nobody waits for ever for a part that will not come.
+struct BrokenUnlessForgotten<'a>(&'a AtomicBool);
+
+impl Drop for BrokenUnlessForgotten<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
-    let _ = spins;
-    core::hint::spin_loop();
 }
 
 /// Spins, about 20 ns each, after which a thread counts as gone: parts are of equal size, and end within microseconds of each
@@ -165,6 +222,50 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// With no patience everybody leaves everybody out all the time; somebody must stay, and do everything.
+    #[test]
+    fn threads_that_leave_each_other_out_leave_nothing_undone() {
+        const ROUNDS: usize = 400;
+        for trial in 0..20 {
+            let count = 2 + trial % 3;
+            let mut meeting = Meeting::new(count, ROUNDS);
+            meeting.patience = trial % 4;
+            let log = Mutex::new(Vec::new());
+            let work = |round: usize, part: usize| {
+                if (round * 7 + part * 3 + trial).is_multiple_of(5) {
+                    std::thread::yield_now();
+                }
+                log.lock().unwrap().push((round, part));
+            };
+            std::thread::scope(|scope| {
+                for own in 1..count {
+                    let (meeting, work) = (&meeting, &work);
+                    scope.spawn(move || meeting.attend(own, work));
+                }
+                meeting.attend(0, &work);
+            });
+            let mut log = log.into_inner().unwrap();
+            assert!(log.iter().is_sorted_by_key(|(round, _)| *round));
+            log.sort_unstable();
+            let all = (0..ROUNDS).flat_map(|round| (0..count).map(move |part| (round, part)));
+            assert!(log.into_iter().eq(all), "trial {trial}");
+        }
+    }
+
+    #[test]
+    fn a_panic_of_one_part_ends_the_others() {
+        let meeting = Meeting::new(2, 50);
+        let work = |round: usize, part: usize| assert!(round < 20 || part == 0, "planted");
+        let ended = std::thread::scope(|scope| {
+            let threads = [0, 1].map(|own| {
+                let (meeting, work) = (&meeting, &work);
+                scope.spawn(move || meeting.attend(own, work))
+            });
+            threads.map(|thread| thread.join().is_err())
+        });
+        assert!(ended[0] || ended[1]);
     }
 
     #[test]

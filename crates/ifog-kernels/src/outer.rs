@@ -176,7 +176,7 @@ pub(crate) unsafe fn run<E: Element>(
         } else {
             (whole, (part, parts))
         };
-        let panels = panels * columns.0 / columns.1..panels * (columns.0 + 1) / columns.1;
+        let panels = parallel::share(panels, columns.0, columns.1);
         // SAFETY: part < threads, and `scratch` holds `each` elements for every thread.
         let scratch = unsafe { scratch.add(part * each) };
         E::outer(level, args, panels, rows, scratch);

@@ -19,6 +19,8 @@ use core::ops::Range;
 
 use crate::buffer::AlignedVec;
 use crate::element::Element;
+use crate::matrix::ShapeError;
+use crate::parallel;
 
 /// Which vectors stand in a panel, and how many panels there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +81,7 @@ impl Layout {
 
     /// The panels of part `index` of `of`.
     pub(crate) fn share(&self, index: usize, of: usize) -> Range<usize> {
-        let panels = self.panels();
-        panels * index / of..panels * (index + 1) / of
+        parallel::share(self.panels(), index, of)
     }
 }
 
@@ -119,12 +120,16 @@ impl Layout {
 }
 
 impl<E: Element> Packed<E> {
-    pub(crate) fn zeros(layout: Layout, k: usize) -> Self {
-        Self {
+    /// # Errors
+    /// The panels would not fit in memory.
+    pub(crate) fn zeros(layout: Layout, k: usize) -> Result<Self, ShapeError> {
+        let what = "a packed matrix";
+        let len = layout.row_len().checked_mul(k);
+        Ok(Self {
             layout,
             k,
-            data: AlignedVec::zeros(layout.row_len() * k),
-        }
+            data: AlignedVec::zeros(len.ok_or(ShapeError::TooLarge(what))?, what)?,
+        })
     }
 
     /// The panel's rows: element (k, vector v, lane l) at `k·vectors·lanes + v·lanes + l`.

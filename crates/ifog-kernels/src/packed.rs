@@ -68,7 +68,7 @@ impl<E: Element> PackedCell<E> {
     /// The packed weights would not fit in memory.
     pub fn new(level: Level, shape: Shape, uses: Uses) -> Result<Self, ShapeError> {
         let (input, hidden) = (shape.input(), shape.hidden());
-        let u = GateMatrix::zeros(level, shape, hidden);
+        let u = GateMatrix::zeros(level, shape, hidden)?;
         let back = match uses.backward {
             true => Some(Transposed::zeros(level, shape, uses.dense_input)?),
             false => None,
@@ -76,14 +76,18 @@ impl<E: Element> PackedCell<E> {
         Ok(Self {
             level,
             shape,
-            bias: AlignedVec::zeros(u.row_len()),
-            bias_hidden: AlignedVec::zeros(match shape.cell() {
-                Cell::GruAfter => hidden.next_multiple_of(dispatch::lanes::<E>(level)),
-                _ => 0,
-            }),
-            w: uses
-                .dense_input
-                .then(|| GateMatrix::zeros(level, shape, input)),
+            bias: AlignedVec::zeros(u.row_len(), "the bias")?,
+            bias_hidden: AlignedVec::zeros(
+                match shape.cell() {
+                    Cell::GruAfter => hidden.next_multiple_of(dispatch::lanes::<E>(level)),
+                    _ => 0,
+                },
+                "the bias",
+            )?,
+            w: match uses.dense_input {
+                true => Some(GateMatrix::zeros(level, shape, input)?),
+                false => None,
+            },
             u,
             back,
         })
@@ -98,15 +102,15 @@ impl<E: Element> PackedCell<E> {
         let columns = self.shape.columns();
         assert_eq!(params.u.len(), hidden * columns, "length of U");
         assert_eq!(params.b.len(), self.shape.bias_len(), "length of b");
+        if self.w.is_some() {
+            assert_eq!(params.w.len(), input * columns, "length of W");
+        }
         let u = self.gate_columns(params.u);
         self.u.fill(u);
         let (bias, bias_hidden) = params.b.split_at(columns);
         let bias = self.gate_columns(bias);
         self.u.pack_rows(1, bias, &mut self.bias);
         self.bias_hidden[..bias_hidden.len()].copy_from_slice(bias_hidden);
-        if self.w.is_some() {
-            assert_eq!(params.w.len(), input * columns, "length of W");
-        }
         let w = self.gate_columns(params.w);
         if let Some(packed) = &mut self.w {
             packed.fill(w);
@@ -134,19 +138,25 @@ impl<E: Element> PackedCell<E> {
 
     /// Elements of scratch that [`PackedCell::infer`] and [`PackedCell::forward`] need for T = `steps`, B = `batch`.
     pub fn forward_scratch_len(&self, steps: usize, batch: usize) -> usize {
-        self.input_scratch_len(steps, batch) + self.reset_len(batch)
+        let chunk = self.input_scratch_len(steps, batch);
+        chunk.saturating_add(self.reset_len(batch))
     }
 
     /// Elements of scratch that [`PackedCell::backward`] needs for B = `batch`.
     pub fn backward_scratch_len(&self, batch: usize, threads: Threads) -> usize {
         let left = self.shape.input() + self.shape.hidden();
-        batch * self.shape.hidden() + outer::outer_scratch_len(left, threads)
+        let carry = batch.saturating_mul(self.shape.hidden());
+        carry.saturating_add(outer::outer_scratch_len(left, threads))
     }
 
     /// x W + b of a chunk, on a cache line.
-    pub(crate) fn input_scratch_len(&self, steps: usize, batch: usize) -> usize {
+    fn input_scratch_len(&self, steps: usize, batch: usize) -> usize {
         match self.w {
-            Some(_) => self.chunk(steps, batch) * batch * self.u.row_len() + 64 / size_of::<E>(),
+            Some(_) => {
+                let rows = self.chunk(steps, batch).saturating_mul(batch);
+                let len = rows.saturating_mul(self.u.row_len());
+                len.saturating_add(64 / size_of::<E>())
+            }
             None => 0,
         }
     }
@@ -154,7 +164,7 @@ impl<E: Element> PackedCell<E> {
     /// r ⊙ h of one step, where it is not on a tape.
     pub(crate) fn reset_len(&self, batch: usize) -> usize {
         match self.shape.cell() {
-            Cell::Gru => batch * self.shape.hidden(),
+            Cell::Gru => batch.saturating_mul(self.shape.hidden()),
             _ => 0,
         }
     }
@@ -162,12 +172,12 @@ impl<E: Element> PackedCell<E> {
     /// Steps whose x W + b is computed ahead.
     pub(crate) fn chunk(&self, steps: usize, batch: usize) -> usize {
         let row = self.u.row_len() * size_of::<E>();
-        (CHUNK_BYTES / (row * batch.max(1))).clamp(1, steps.max(1))
+        (CHUNK_BYTES / row.saturating_mul(batch.max(1))).clamp(1, steps.max(1))
     }
 }
 
 impl<E: Element> GateMatrix<E> {
-    fn zeros(level: Level, shape: Shape, k: usize) -> Self {
+    fn zeros(level: Level, shape: Shape, k: usize) -> Result<Self, ShapeError> {
         let lanes = dispatch::lanes::<E>(level);
         let layout = |gates, blocks| Layout {
             lanes,
@@ -182,10 +192,13 @@ impl<E: Element> GateMatrix<E> {
             Cell::GruAfter => layout(3, 1),
         };
         let two_sweeps = shape.cell() == Cell::Gru;
-        Self {
-            first: Packed::zeros(first, k),
-            candidate: two_sweeps.then(|| Packed::zeros(layout(1, 4), k)),
-        }
+        Ok(Self {
+            first: Packed::zeros(first, k)?,
+            candidate: match two_sweeps {
+                true => Some(Packed::zeros(layout(1, 4), k)?),
+                false => None,
+            },
+        })
     }
 
     fn fill(&mut self, source: Source<'_, E>) {
@@ -236,8 +249,11 @@ impl<E: Element> Transposed<E> {
         let plain = |k| Packed::zeros(Layout::plain(dispatch::lanes::<E>(level), hidden), k);
         let two_sweeps = shape.cell() == Cell::Gru;
         Ok(Self {
-            u: plain(if two_sweeps { 2 * hidden } else { columns }),
-            candidate: two_sweeps.then(|| plain(hidden)),
+            u: plain(if two_sweeps { 2 * hidden } else { columns })?,
+            candidate: match two_sweeps {
+                true => Some(plain(hidden)?),
+                false => None,
+            },
             w: match dense_input {
                 true => Some(PackedMatrix::new(level, columns, shape.input())?),
                 false => None,

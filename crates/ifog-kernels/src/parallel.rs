@@ -68,9 +68,12 @@ fn halves(parts: Range<usize>, f: &(dyn Fn(usize) + Sync)) {
     parts.for_each(f);
 }
 
-/// Part `index` of `of` equal parts of 0..n.
+/// Part `index` of `of` parts of 0..n, which differ by one at most, the larger ones first.
+#[inline(always)]
 pub(crate) fn share(n: usize, index: usize, of: usize) -> Range<usize> {
-    n * index / of..n * (index + 1) / of
+    let (size, more) = (n / of, n % of);
+    let start = index * size + index.min(more);
+    start..start + size + usize::from(index < more)
 }
 
 /// Arguments with raw pointers, shared between the parts of one call.

@@ -31,15 +31,9 @@ impl<E: Element> PackedMatrix<E> {
             return Err(ShapeError::Zero("a matrix dimension"));
         }
         let lanes = dispatch::lanes::<E>(level);
-        let bytes = n
-            .checked_add(lanes)
-            .and_then(|n| n.checked_mul(k)?.checked_mul(size_of::<E>()));
-        if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
-            return Err(ShapeError::TooLarge("matrix"));
-        }
         Ok(Self {
             level,
-            packed: Packed::zeros(Layout::plain(lanes, n), k),
+            packed: Packed::zeros(Layout::plain(lanes, n), k)?,
         })
     }
 

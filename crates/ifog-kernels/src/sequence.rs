@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::cell::Cell;
-use crate::cells::forward::{Forward, ForwardWeights, Init, InputProduct, Phase, Work};
+use crate::cells::forward::{Forward, ForwardWeights, Init, InputProduct, Phase, Weights, Work};
 use crate::element::Element;
 use crate::input::Input;
 use crate::matrix::{MatMut, MatRef};
@@ -72,6 +72,7 @@ impl<E: Element> PackedCell<E> {
         } = run;
         let hidden = self.shape().hidden();
         self.check_input(&input, steps, batch);
+        self.check_dense(&input);
         self.check_state(h.len(), c.len(), batch);
         assert_eq!(
             (out.rows, out.cols),
@@ -107,8 +108,8 @@ impl<E: Element> PackedCell<E> {
     /// Runs T steps and records the tape. Allocates nothing (with one thread).
     ///
     /// # Panics
-    /// A slice does not have the shape that [`Record`] says, the tape is for another shape or too small, a token
-    /// is outside its table, or the cell was made without dense inputs and is given them.
+    /// A slice does not have the shape that [`Record`] says, the tape is for another shape or too small, the scratch is too
+    /// short, a token is outside its table, or the cell was made without dense inputs and is given them.
     pub fn forward(&self, run: Record<'_, E>, threads: Threads) {
         let Record {
             steps,
@@ -121,21 +122,22 @@ impl<E: Element> PackedCell<E> {
         } = run;
         let hidden = self.shape().hidden();
         self.check_input(&input, steps, batch);
+        self.check_dense(&input);
         self.check_state(h.len(), c.len(), batch);
         assert_eq!(tape.shape(), self.shape(), "shape of the tape");
         assert!(
             tape.fits(steps, batch),
             "a window of {steps} × {batch} does not fit the tape"
         );
+        assert!(
+            scratch.len() >= self.forward_scratch_len(steps, batch),
+            "scratch of forward"
+        );
         tape.window = (steps, batch);
         tape.stage = Stage::Gates;
         let state = batch * hidden;
         tape.h[..state].copy_from_slice(h);
         tape.c[..c.len()].copy_from_slice(c);
-        assert!(
-            scratch.len() >= self.forward_scratch_len(steps, batch),
-            "scratch of forward"
-        );
         if steps == 0 || batch == 0 {
             return;
         }
@@ -193,7 +195,7 @@ impl<E: Element> PackedCell<E> {
         threads: Threads,
     ) {
         let batch = args.batch;
-        let split = Split::of(self.steps(steps, batch), threads.count());
+        let split = Split::of(self.steps(steps, batch, self.u.weights()), threads.count());
         let rows = match split {
             Split::Rows(parts) => batch.div_ceil(parts),
             Split::Units(_) => batch,
@@ -204,7 +206,7 @@ impl<E: Element> PackedCell<E> {
             Input::Tokens { ids, table } => {
                 args.init = Init::Table {
                     table: table.rows.as_ptr(),
-                    stride: table.width,
+                    stride: self.u.row_len(),
                     ids: ids.as_ptr(),
                 };
             }
@@ -240,7 +242,6 @@ impl<E: Element> PackedCell<E> {
                     }
                     self.run_forward(
                         &args,
-                        xw.is_null(),
                         Work {
                             steps: t0 - start..t1 - start,
                             ..work.clone()
@@ -253,8 +254,8 @@ impl<E: Element> PackedCell<E> {
     }
 
     /// One part of the recurrence.
-    pub(crate) fn run_forward(&self, args: &Forward<E>, fused: bool, work: Work) {
-        let fused = fused && matches!(args.init, Init::Bias(_));
+    pub(crate) fn run_forward(&self, args: &Forward<E>, work: Work) {
+        let fused = matches!(args.init, Init::Bias(_));
         let weights = ForwardWeights {
             u: self.u.weights(),
             w: self.w.as_ref().filter(|_| fused).map(GateMatrix::weights),
@@ -342,7 +343,13 @@ impl<E: Element> PackedCell<E> {
     }
 
     /// The recurrence, for [`Split::of`].
-    pub(crate) fn steps(&self, steps: usize, batch: usize) -> Steps {
+    pub(crate) fn steps(&self, steps: usize, batch: usize, weights: Weights<'_, E>) -> Steps {
+        let all = [Some(weights.first), weights.candidate];
+        let panels = all
+            .into_iter()
+            .flatten()
+            .map(|packed| packed.layout.panels());
+        let panels = panels.min().unwrap_or(1);
         Steps {
             steps,
             batch,
@@ -350,7 +357,17 @@ impl<E: Element> PackedCell<E> {
             columns: self.shape().columns(),
             element: size_of::<E>(),
             phases: self.phases(),
+            panels,
         }
+    }
+
+    /// # Panics
+    /// Vectors are fed to a cell that was made for tokens alone.
+    fn check_dense(&self, input: &Input<'_, E>) {
+        assert!(
+            self.w.is_some() || !matches!(input, Input::Dense(_)),
+            "the cell was made without Uses::dense_input"
+        );
     }
 
     /// # Panics

@@ -7,10 +7,10 @@
 //! ```text
 //! a step on one thread     max(2·B·k·n / FLOPS, bytes of k·n weights / BYTES)
 //! rows, p threads          the same with ⌈B/p⌉ rows
-//! units, p threads         the same with n/p columns, + MEETING
+//! units, p threads         the same with the largest share of the panels, + MEETING
 //! ```
 //!
-//! FLOPS, BYTES and MEETING were measured on Zen 4 (`ifog bench`); they decide about speed alone, never about bits.
+//! and WAKE_UP for more than one thread. FLOPS, BYTES and MEETING were measured on Zen 4 (`ifog bench`); they decide about speed alone, never about bits.
 
 use core::ops::Range;
 
@@ -40,6 +40,8 @@ pub(crate) struct Steps {
     pub(crate) element: usize,
     /// Meetings of a step: 2 where the units of a step are two sweeps.
     pub(crate) phases: usize,
+    /// Panels of the sweep that has the fewest: what can be shared.
+    pub(crate) panels: usize,
 }
 
 /// Bytes and FLOPs of a nanosecond, of one core, for f32.
@@ -54,9 +56,7 @@ impl Split {
     /// The fastest split for up to `threads` threads.
     pub(crate) fn of(steps: Steps, threads: usize) -> Self {
         let by_rows = threads.min(steps.batch);
-        let by_units = threads
-            .min(MOST_PARTS)
-            .min(steps.hidden.div_ceil(LEAST_UNITS));
+        let by_units = threads.min(MOST_PARTS).min(steps.panels);
         let candidates = [
             (Self::Rows(1), steps.time(1, 1)),
             (Self::Rows(by_rows), steps.time(by_rows, 1) + WAKE_UP),
@@ -115,7 +115,9 @@ impl Steps {
     /// Nanoseconds with the rows in `rows` parts and the units in `units`.
     fn time(&self, rows: usize, units: usize) -> f64 {
         let here = self.batch.div_ceil(rows) as f64;
-        let weights = (self.hidden * self.columns) as f64 / units as f64;
+        // The largest share of the panels.
+        let share = self.panels.div_ceil(units) as f64 / self.panels as f64;
+        let weights = (self.hidden * self.columns) as f64 * share;
         let scale = self.element as f64 / 4.0;
         // A panel is read once for each tile of rows; the second time from L1 or L2.
         let compute = 2.0 * here * weights * scale / FLOPS;
@@ -129,9 +131,6 @@ impl Steps {
     }
 }
 
-/// Units below which a part is not worth a thread: a panel of the widest level.
-const LEAST_UNITS: usize = 16;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +143,7 @@ mod tests {
             columns: 4 * hidden,
             element: 4,
             phases: 1,
+            panels: hidden.div_ceil(16),
         }
     }
 

@@ -47,20 +47,21 @@ impl<E: Element> PackedCell<E> {
     /// A stream in the zero state.
     ///
     /// # Errors
-    /// The cell was made without [`Uses::dense_input`](crate::Uses::dense_input).
+    /// The cell was made without [`Uses::dense_input`](crate::Uses::dense_input), or the state would not fit in memory.
     pub fn stepper(&self) -> Result<Stepper<'_, E>, ShapeError> {
         if self.w.is_none() {
             return Err(ShapeError::NoDenseInput);
         }
         let hidden = self.shape().hidden();
-        let only = |cell, len| AlignedVec::zeros(if self.shape().cell() == cell { len } else { 0 });
+        let zeros = |len| AlignedVec::zeros(len, "the state of a stream");
+        let only = |cell, len| zeros(if self.shape().cell() == cell { len } else { 0 });
         Ok(Stepper {
             cell: self,
-            h: AlignedVec::zeros(2 * hidden),
+            h: zeros(2 * hidden)?,
             now: 0,
-            c: only(Cell::Lstm, hidden),
-            rh: only(Cell::Gru, hidden),
-            xw: only(Cell::GruAfter, self.u.row_len()),
+            c: only(Cell::Lstm, hidden)?,
+            rh: only(Cell::Gru, hidden)?,
+            xw: only(Cell::GruAfter, self.u.row_len())?,
         })
     }
 }
@@ -132,8 +133,7 @@ impl<E: Element> Stepper<'_, E> {
             share: (0, 1),
             phase: Phase::All,
         };
-        let fused = self.xw.is_empty();
-        if !fused {
+        if !self.xw.is_empty() {
             let xw = self.xw.as_mut_ptr();
             // SAFETY: `x` is the input of one row, and `xw` has room for its row.
             unsafe { cell.input_product(&args, xw, 0..1, &work) };
@@ -142,7 +142,7 @@ impl<E: Element> Stepper<'_, E> {
                 stride: self.xw.len(),
             };
         }
-        cell.run_forward(&args, fused, work);
+        cell.run_forward(&args, work);
         self.now = next;
     }
 }

@@ -9,8 +9,7 @@ use crate::matrix::{MatRef, ShapeError};
 ///
 /// Floats kept per step, row and unit: RNN 2 (a, h), LSTM 6 (i, f, o, g, c, h), GRU 5 (z, r, h~, r ⊙ h, h), GRU
 /// reset-after 5 (r, z, n, h U_n + b_hn, h); and one more h (and c) per row for the initial state. The
-/// gates' memory serves three times: it takes x W + b, then the gates, then their gradients. Recomputed rather
-/// than kept: tanh(c').
+/// gates' memory serves twice: it takes the gates, then their gradients. Not kept: tanh(c'), which is h'/o.
 #[derive(Clone, Debug)]
 pub struct Tape<E> {
     shape: Shape,
@@ -47,14 +46,9 @@ impl<E: Element> Tape<E> {
             return Err(ShapeError::Zero("a size of the tape"));
         }
         let cell = shape.cell();
-        let floats = Self::floats(shape, steps, batch).filter(|floats| {
-            floats
-                .checked_mul(size_of::<E>())
-                .is_some_and(|bytes| isize::try_from(bytes).is_ok())
-        });
-        if floats.is_none() {
-            return Err(ShapeError::TooLarge("the tape"));
-        }
+        // One that overflows is too large; each part of one that does not is checked when it is made.
+        let what = "the tape";
+        Self::floats(shape, steps, batch).ok_or(ShapeError::TooLarge(what))?;
         let states = (steps + 1) * batch * shape.hidden();
         let outputs = steps * batch * shape.hidden();
         Ok(Self {
@@ -63,10 +57,10 @@ impl<E: Element> Tape<E> {
             max_batch: batch,
             window: (0, 0),
             stage: Stage::Blank,
-            gates: AlignedVec::zeros(outputs * cell.tape_gates()),
-            h: AlignedVec::zeros(states),
-            c: AlignedVec::zeros(if cell.has_memory() { states } else { 0 }),
-            rh: AlignedVec::zeros(if cell == crate::Cell::Gru { outputs } else { 0 }),
+            gates: AlignedVec::zeros(outputs * cell.tape_gates(), what)?,
+            h: AlignedVec::zeros(states, what)?,
+            c: AlignedVec::zeros(if cell.has_memory() { states } else { 0 }, what)?,
+            rh: AlignedVec::zeros(if cell == crate::Cell::Gru { outputs } else { 0 }, what)?,
         })
     }
 

@@ -23,6 +23,7 @@ use core::ops::Range;
 
 use crate::element::Element;
 use crate::pack::Packed;
+use crate::parallel;
 use crate::simd::Simd;
 
 /// Rows of a matrix behind a raw pointer, in slabs: row r is row `r % per_slab` of slab `r / per_slab`.
@@ -54,7 +55,7 @@ pub(crate) trait TileOp<S: Simd> {
     /// The op's pointers are valid for `row` and `panel`; `slot` takes the vectors of a row.
     unsafe fn start(&self, s: S, row: usize, panel: Panel, slot: *mut S::Elem) -> *const S::Elem;
 
-    /// Where the accumulators of a row go if nothing is to be done with them.
+    /// Where the accumulators of a row go if nothing is to be done with them; for all rows of a panel or for none.
     ///
     /// # Safety
     /// The op's pointers are valid for `row` and `panel`.
@@ -227,8 +228,8 @@ pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S>>(
             .len()
             .div_ceil(most_rows(S::ACCUMULATORS, panel.vectors));
         for index in 0..tiles {
-            let first = rows.start + rows.len() * index / tiles;
-            let end = rows.start + rows.len() * (index + 1) / tiles;
+            let share = parallel::share(rows.len(), index, tiles);
+            let (first, end) = (rows.start + share.start, rows.start + share.end);
             // SAFETY: passed on from the caller; the tile lies within `rows`, and has at most MAX_ROWS rows with a slot
             // for each.
             unsafe {

@@ -162,12 +162,53 @@ fn sizes_that_cannot_be() {
         ));
         assert!(matches!(cell.token_table(0), Err(ShapeError::Zero(_))));
         assert!(shape.split(&vec![0.0_f32; shape.param_len() - 1]).is_err());
+        // Its parameters fit, its whole vectors do not.
+        let uses = Uses {
+            dense_input: true,
+            backward: false,
+        };
+        for bits in [54, 57, 58] {
+            if let Ok(shape) = Shape::new(cell, 1 << bits, 1) {
+                let packed = PackedCell::<f32>::new(Level::best(), shape, uses);
+                assert!(matches!(packed, Err(ShapeError::TooLarge(_))));
+            }
+        }
     }
     assert!(MatRef::new(&[0.0; 5], 2, 3).is_err());
     assert!(MatRef::with_stride(&[0.0; 8], 2, 3, 2).is_err());
     assert!(MatRef::with_stride(&[0.0; 6], 2, 3, 4).is_err());
     assert!(MatRef::with_stride(&[0.0; 7], 2, 3, 4).is_ok());
     assert!(MatMut::new(&mut [0.0; 6], huge, 9).is_err());
+}
+
+/// Few rows take x W as a product, many as a part of each step: neither may pass over weights that are not there.
+#[test]
+fn vectors_for_a_cell_that_was_made_for_tokens() {
+    let shape = Shape::new(Cell::Lstm, INPUT, HIDDEN).unwrap();
+    let uses = Uses {
+        dense_input: false,
+        backward: false,
+    };
+    let cell = PackedCell::<f32>::new(Level::best(), shape, uses).unwrap();
+    for batch in [1, 40] {
+        let infer = || {
+            let x = vec![0.5; batch * INPUT];
+            let (mut h, mut c) = (vec![0.0; batch * HIDDEN], vec![0.0; batch * HIDDEN]);
+            cell.infer(
+                Infer {
+                    steps: 1,
+                    batch,
+                    input: Input::Dense(MatRef::new(&x, batch, INPUT).unwrap()),
+                    h: &mut h,
+                    c: &mut c,
+                    out: MatMut::new(&mut vec![0.0; batch * HIDDEN], batch, HIDDEN).unwrap(),
+                    scratch: &mut [],
+                },
+                Threads::SINGLE,
+            );
+        };
+        assert!(std::panic::catch_unwind(infer).is_err(), "{batch} rows");
+    }
 }
 
 /// What a call works on, its lengths as they are told.

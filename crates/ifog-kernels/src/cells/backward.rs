@@ -104,6 +104,8 @@ impl<E> StepBack<E> {
 pub(crate) trait CellBackward {
     /// Whether [`Backward::carry`] takes part.
     const CARRIES: bool = false;
+    /// Whether the gate gradients need c.
+    const MEMORY: bool = false;
     /// dA Uᵀ: the gate gradients of a tape row that belong to h, one or two runs of them.
     fn products<'a, E: Element>(
         gates: Rows<*const E>,
@@ -231,7 +233,7 @@ impl<S: Simd, C: CellBackward> TileOp<S> for Recur<S::Elem, C> {
                 let upstream = (step.t * args.batch + row) * args.dout_stride + unit;
                 s.prefetch(args.dout.add(upstream));
                 s.prefetch(step.h_before(row).add(unit));
-                if !args.dc.is_null() {
+                if C::MEMORY {
                     s.prefetch(step.c_before(row).add(unit));
                 }
             }

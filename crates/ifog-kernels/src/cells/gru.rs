@@ -58,7 +58,7 @@ impl CellForward for Gru {
     }
 }
 
-/// z into the gates (or in place of a_z), r ⊙ h into `rh`.
+/// z into h' (and the gates), r ⊙ h into `rh`.
 struct ForwardGates<E> {
     step: Step<E>,
     /// `[B, H]`.

@@ -95,6 +95,8 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
 }
 
 impl CellBackward for Lstm {
+    const MEMORY: bool = true;
+
     #[inline(always)]
     fn products<'a, E: Element>(
         gates: Rows<*const E>,
