@@ -168,7 +168,7 @@ fn sizes_that_cannot_be() {
             backward: false,
         };
         for bits in [54, 57, 58] {
-            if let Ok(shape) = Shape::new(cell, 1 << bits, 1) {
+            if let Ok(shape) = Shape::new(shape.cell(), 1 << bits, 1) {
                 let packed = PackedCell::<f32>::new(Level::best(), shape, uses);
                 assert!(matches!(packed, Err(ShapeError::TooLarge(_))));
             }
