@@ -86,6 +86,9 @@ fn bad_files_each_get_a_sentence() {
         assert_eq!(bad.code, 1);
         assert!(bad.stderr.contains(part), "{}", bad.stderr);
     }
+    let far = folder.ifog(["forecast", "--horizon", "600"]).run();
+    assert_eq!(far.code, 1);
+    assert!(far.stderr.contains("1200 training rows"), "{}", far.stderr);
     folder
         .ifog(["forecast", "none.csv"])
         .run()
