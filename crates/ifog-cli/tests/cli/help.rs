@@ -10,6 +10,7 @@ fn every_command_explains_itself_with_an_example() {
         "sample",
         "eval",
         "gradcheck",
+        "bench",
         "info",
         "flow",
         "task",
@@ -53,6 +54,10 @@ fn the_options_of_the_contract_exist() {
         ("sample", "--length --temperature --prime --seed"),
         ("eval", "--split-part --json"),
         ("gradcheck", "--cell --layers --json"),
+        (
+            "bench",
+            "--cell --pass --batch --hidden --steps --threads --quick --json",
+        ),
         ("info", "--json"),
     ];
     for (command, options) in contract {
