@@ -152,7 +152,7 @@ pub(crate) fn run(args: &Bench) -> Result<(), Failure> {
         lines.push(line);
     }
     bar.finish_and_clear();
-    if args.sweep {
+    if args.sweep && !args.json {
         grid::report_cliffs(&lines)?;
     }
     match before {
