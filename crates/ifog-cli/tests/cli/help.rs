@@ -139,6 +139,15 @@ fn wrong_usage_has_code_2() {
         &["train", "text.txt", "--hidden", "99999999999"],
         &["hidden", "too large"],
     );
+    refused(&["flow", "--toy", "--steps", "1000000"], &["--steps"]);
+    refused(&["flow", "--layers", "65"], &["layers = 65"]);
+    refused(&["compare", "--layers", "65"], &["layers = 65"]);
+    refused(&["forecast", "--test", "0"], &["--test", "above 0"]);
+    refused(
+        &["view", "run", "--out", "view.svg"],
+        &["view.svg", ".html"],
+    );
+    refused(&["view", "run", "--ansi", "--json"], &["--ansi", "--json"]);
     refused(&["sample", "run", "--temperature", "-1"], &["-1"]);
     refused(&["sample", "run", "--top-k", "0"], &["--top-k"]);
     refused(&["eval", "run"], &["required"]);
