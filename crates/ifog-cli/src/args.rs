@@ -16,7 +16,8 @@ mod train;
 #[command(name = "ifog", version, arg_required_else_help = true)]
 #[command(
     after_help = "Example:\n  ifog train                train on the sources of ifog itself\n  \
-    ifog sample runs/ifog-sources\n\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 training diverged.\n\
+    ifog sample runs/ifog-sources\n\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 training diverged, 130 and 143\n\
+    stopped by Ctrl-C or SIGTERM with everything saved.\n\
     IFOG_ISA=portable|scalar-fma|avx2|avx512 forces an instruction set; the results do not depend on it."
 )]
 pub(crate) struct Cli {
@@ -172,6 +173,12 @@ fn not_negative(text: &str) -> Result<f64, String> {
 pub(crate) fn share(text: &str) -> Result<f64, String> {
     number(text, "give a share from 0 to below 1", |x| {
         (0.0..1.0).contains(&x)
+    })
+}
+
+pub(crate) fn positive_share(text: &str) -> Result<f64, String> {
+    number(text, "give a share above 0 and below 1", |x| {
+        x > 0.0 && x < 1.0
     })
 }
 

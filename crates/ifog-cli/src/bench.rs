@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ifog::bench::{Case, Effort, Machine, Pass, Timing, Workload};
+use ifog::pool::Pool;
 use ifog::{Cell, Level};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
@@ -124,6 +125,8 @@ impl Line {
 /// Measures every case.
 pub(crate) fn run(args: &Bench) -> Result<(), Failure> {
     let level = level()?;
+    // Whether so many threads can be had, before anything is measured with them.
+    Pool::new(args.threads)?;
     let before = args.compare.as_deref().map(compare::read).transpose()?;
     let cases = grid::cases(args);
     let effort = if args.quick || args.sweep {
@@ -149,7 +152,7 @@ pub(crate) fn run(args: &Bench) -> Result<(), Failure> {
         lines.push(line);
     }
     bar.finish_and_clear();
-    if args.sweep {
+    if args.sweep && !args.json {
         grid::report_cliffs(&lines)?;
     }
     match before {
@@ -166,20 +169,20 @@ fn measure(
 ) -> Result<Line, Failure> {
     let mut workload = Workload::new(case, level)?;
     workload.check()?;
-    let bound = case.bound(machine);
+    let bound = case.bound(machine)?;
     let timing = workload.measure(effort);
     Ok(Line::new(case, level, timing, bound))
 }
 
 fn print_machine(machine: &mut Machine, level: Level, threads: usize) -> Result<(), Failure> {
     log("measuring the machine");
-    let peak = machine.peak(threads) / 1e9;
+    let peak = machine.peak(threads)? / 1e9;
     print_line(format!(
         "{level}, {threads} thread{}: {peak:.1} GFLOP/s f32",
         if threads == 1 { "" } else { "s" }
     ))?;
     let mut read = |name: &str, bytes: f64| {
-        let rate = machine.bandwidth(bytes * threads as f64, threads) / 1e9;
+        let rate = machine.bandwidth(bytes * threads as f64, threads)? / 1e9;
         print_line(format!("reading {name:>8} a thread: {rate:6.1} GB/s"))
     };
     read("16 KiB", 16e3)?;

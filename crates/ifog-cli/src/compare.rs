@@ -124,7 +124,8 @@ pub(crate) fn run(args: &Compare) -> Result<(), Failure> {
         None => one_hot_parameters(args, vocabulary.len())?,
     };
     let contestants = Cell::ALL.iter().map(|&cell| {
-        let hidden = width_for(cell, args.layers, vocabulary.len(), parameters)?;
+        let hidden = width_for(cell, args.layers, vocabulary.len(), parameters);
+        let hidden = hidden.map_err(Failure::of)?;
         Contestant::new(args, cell, hidden, &text)
     });
     let mut contestants: Vec<Contestant> = contestants.collect::<Result<_, _>>()?;
@@ -174,7 +175,8 @@ fn one_hot_parameters(args: &Compare, symbols: usize) -> Result<usize, Failure> 
         layers: args.layers,
         outputs: symbols,
     };
-    Ok(ifog::parameters::Layout::new(network)?.len())
+    let layout = ifog::parameters::Layout::new(network).map_err(Failure::of)?;
+    Ok(layout.len())
 }
 
 /// A cell in training, with its clock.
@@ -202,7 +204,7 @@ impl Contestant {
             threads: args.threads.unwrap_or(0),
             ..TrainConfig::default()
         };
-        let mut trainer = Trainer::new(config, text)?;
+        let mut trainer = Trainer::new(config, text).map_err(Failure::of)?;
         let val_loss = trainer.validate()?;
         Ok(Self {
             cell,
@@ -223,17 +225,18 @@ impl Contestant {
     fn train_until(&mut self, seconds: f64) -> Result<(), Failure> {
         while self.spent.as_secs_f64() < seconds {
             let started = Instant::now();
-            let report = self.trainer.step().map_err(|error| match error {
-                TrainError::Diverged { .. } => {
-                    Failure::Diverged(format!("{}: {error}", self.cell.name()))
-                }
-                other => other.into(),
-            })?;
+            let report = self.trainer.step().map_err(|error| self.failure(error))?;
             self.spent += started.elapsed();
             self.step = report.step;
             self.symbols += report.characters;
         }
         let val_loss = self.trainer.validate()?;
+        if !val_loss.is_finite() {
+            return Err(self.failure(TrainError::Diverged {
+                step: self.step,
+                what: "validation loss".to_owned(),
+            }));
+        }
         self.curve.push(Point {
             step: self.step,
             seconds: self.spent.as_secs_f64(),
@@ -242,11 +245,22 @@ impl Contestant {
         Ok(())
     }
 
+    /// A training error, with the cell that it befell.
+    fn failure(&self, error: TrainError) -> Failure {
+        match Failure::of(error) {
+            Failure::Diverged(sentence) => {
+                Failure::Diverged(format!("{}: {sentence}", self.cell.name()))
+            }
+            failure => failure,
+        }
+    }
+
     fn finish(self, args: &Compare, common_steps: u64, text: &[u8]) -> Result<Run, Failure> {
         let model = self.trainer.model();
         let tokens = model.vocabulary().encode(text)?;
-        // The end of the text is the validation part.
-        let held_out = &tokens[tokens.len() - tokens.len() / 10..];
+        // The end of the text is the validation part; one lag needs two symbols.
+        let held_out = (tokens.len() / 10).max(2).min(tokens.len());
+        let held_out = &tokens[tokens.len() - held_out..];
         let flow = FlowConfig {
             lags: LAGS.min(held_out.len().saturating_sub(1)).max(1),
             positions: 32,

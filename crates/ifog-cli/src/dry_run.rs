@@ -35,19 +35,28 @@ struct Part {
     bytes: u128,
 }
 
+/// What `--overfit-one-batch --json` prints. Losses are mean nats.
+#[derive(Serialize)]
+struct Known {
+    steps: u64,
+    first_loss: f64,
+    loss: f64,
+}
+
 /// Measures steps for two seconds, at least one. The process had `process` bytes before the trainer.
 pub(crate) fn forecast(mut trainer: Trainer, process: u64, json: bool) -> Result<(), Failure> {
     // The first step allocates and warms the caches.
-    trainer.step()?;
+    trainer.step().map_err(Failure::of)?;
     let (started, mut characters, mut steps) = (Instant::now(), 0, 0u32);
     while steps == 0 || started.elapsed() < MEASURED {
-        characters += trainer.step()?.characters;
+        characters += trainer.step().map_err(Failure::of)?.characters;
         steps += 1;
     }
-    let per_step = started.elapsed().as_secs_f64() / f64::from(steps);
+    let seconds = started.elapsed().as_secs_f64();
+    let per_step = seconds / f64::from(steps);
     trainer.validate()?;
     let memory = trainer.memory();
-    let chars_per_s = characters as f64 / started.elapsed().as_secs_f64();
+    let chars_per_s = characters as f64 / seconds;
     let (flops, per_epoch) = (trainer.flops_per_character(), trainer.steps_per_epoch());
     let forecast = Forecast {
         parameters: trainer.model().parameters(),
@@ -104,19 +113,28 @@ pub(crate) fn forecast(mut trainer: Trainer, process: u64, json: bool) -> Result
 }
 
 /// Steps on one batch until it is known by heart.
-pub(crate) fn overfit(mut trainer: Trainer) -> Result<(), Failure> {
+pub(crate) fn overfit(mut trainer: Trainer, json: bool) -> Result<(), Failure> {
     trainer.overfit_one_batch();
     let steps = trainer.config().steps.unwrap_or(OVERFIT_STEPS);
     let (mut first, mut last) = (f64::NAN, f64::NAN);
     for step in 1..=steps {
-        last = trainer.step()?.loss;
+        last = trainer.step().map_err(Failure::of)?.loss;
         if step == 1 {
             first = last;
         }
-        if step == 1 || step == steps || step.is_multiple_of(steps.div_ceil(10)) {
+        let shown =
+            !json && (step == 1 || step == steps || step.is_multiple_of(steps.div_ceil(10)));
+        if shown {
             print_line(format!("step {step:>6}  {}", Nats(last)))?;
         }
         if last < KNOWN * first {
+            if json {
+                return print_json(&Known {
+                    steps: step,
+                    first_loss: first,
+                    loss: last,
+                });
+            }
             return print_line(format!(
                 "one batch is known by heart after {step} steps: {} at first, {} now",
                 Nats(first),

@@ -5,6 +5,12 @@ use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 
+use ifog::config::ConfigError;
+use ifog::flow::FlowError;
+use ifog::forecast::ForecastError;
+use ifog::tasks::trainer::TaskError;
+use ifog::train::TrainError;
+
 /// The end of a command, with what its user is to read. The code is part of the contract.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -31,6 +37,15 @@ impl Failure {
     /// A request that makes no sense.
     pub(crate) fn usage(message: impl Display) -> Self {
         Self::Usage(message.to_string())
+    }
+
+    /// An error of a training or a measurement, with the exit code of its cause.
+    pub(crate) fn of(error: impl Caused) -> Self {
+        match error.cause() {
+            Cause::Request => Self::usage(error),
+            Cause::Divergence => Self::Diverged(error.to_string()),
+            Cause::Work => Self::work(error),
+        }
     }
 
     /// A failure to write to standard output.
@@ -70,5 +85,72 @@ impl Failure {
 impl<E: Error> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::work(error)
+    }
+}
+
+/// What an error comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Settings that are out of range or do not fit together.
+    Request,
+    /// Training left the finite numbers.
+    Divergence,
+    /// The text, the files or the machine.
+    Work,
+}
+
+/// An error whose cause can be told.
+pub(crate) trait Caused: Display {
+    fn cause(&self) -> Cause;
+}
+
+impl Caused for ConfigError {
+    fn cause(&self) -> Cause {
+        Cause::Request
+    }
+}
+
+impl Caused for TrainError {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Setting { .. } | Self::Config(_) | Self::Optimizer(_) | Self::Clip(_) => {
+                Cause::Request
+            }
+            Self::Diverged { .. } => Cause::Divergence,
+            _ => Cause::Work,
+        }
+    }
+}
+
+impl Caused for TaskError {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Length { .. }
+            | Self::Chrono(_)
+            | Self::Config(_)
+            | Self::Optimizer(_)
+            | Self::Clip(_) => Cause::Request,
+            Self::Diverged(_) => Cause::Divergence,
+            _ => Cause::Work,
+        }
+    }
+}
+
+impl Caused for ForecastError {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Config(_) | Self::Optimizer(_) => Cause::Request,
+            Self::Diverged => Cause::Divergence,
+            _ => Cause::Work,
+        }
+    }
+}
+
+impl Caused for FlowError {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Zero(_) | Self::Config(_) => Cause::Request,
+            _ => Cause::Work,
+        }
     }
 }

@@ -24,7 +24,7 @@ use crate::picture_file::Kind;
 pub(crate) struct Flow {
     /// Run directories or .safetensors files to compare.
     pub(crate) models: Vec<PathBuf>,
-    /// Also measure each model as it was before training; without models, that is all there is.
+    /// Also measure an untrained network of the same shape, from --seed; without models, that is all there is.
     #[arg(long)]
     pub(crate) untrained: bool,
     /// Text to predict; without it, what each model writes itself or, without models, the sources of ifog.
@@ -79,5 +79,5 @@ pub(crate) fn run(args: &Flow) -> Result<(), Failure> {
     }
 }
 
-/// States of a toy that are worth keeping.
-const MOST_STEPS: u64 = 1_000_000;
+/// Steps of a toy that a chart can show.
+const MOST_STEPS: u64 = 10_000;

@@ -11,9 +11,9 @@ use ifog::Cell;
 use ifog::atomic_file::write_atomically;
 use ifog::forecast::baselines::{Autoregression, drift, persistence};
 use ifog::forecast::scores::{Scores, diebold_mariano};
-use ifog::forecast::{ForecastConfig, ForecastError, Forecaster, example};
+use ifog::forecast::{ForecastConfig, Forecaster, example};
 
-use crate::args::{at_least_one, cell_parser, positive, share};
+use crate::args::{at_least_one, cell_parser, positive, positive_share};
 use crate::failure::Failure;
 use crate::level;
 use crate::output::{log, print_json, print_line};
@@ -49,7 +49,7 @@ pub(crate) struct Forecast {
     #[arg(long, default_value_t = 1, value_parser = at_least_one, value_name = "N")]
     pub(crate) horizon: usize,
     /// Share of the rows to forecast, at the end.
-    #[arg(long, default_value_t = 0.2, value_parser = share, value_name = "X")]
+    #[arg(long, default_value_t = 0.2, value_parser = positive_share, value_name = "X")]
     pub(crate) test: f64,
     /// Recurrent cell.
     #[arg(long, default_value = "gru", value_parser = cell_parser())]
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Forecast) -> Result<(), Failure> {
     let rows = table.labels.len();
     let test_rows = (rows as f64 * args.test).ceil() as usize;
     let training_rows = rows - test_rows;
-    if test_rows == 0 || training_rows <= args.horizon {
+    if training_rows <= args.horizon {
         return Err(Failure::work(format!(
             "{rows} rows cannot be split for --test {} and --horizon {}: give more rows, or other values",
             args.test, args.horizon
@@ -142,10 +142,7 @@ fn train(args: &Forecast, table: &Table, rows: usize) -> Result<Vec<Forecaster>,
             lr: args.lr,
             seed,
         };
-        Forecaster::train(config, &table.columns, rows).map_err(|error| match error {
-            ForecastError::Diverged => Failure::Diverged(error.to_string()),
-            other => other.into(),
-        })
+        Forecaster::train(config, &table.columns, rows).map_err(Failure::of)
     };
     (0..args.seeds as u64)
         .map(|n| one(args.seed.saturating_add(n)))

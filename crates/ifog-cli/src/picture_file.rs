@@ -35,6 +35,17 @@ impl Kind {
     pub(crate) fn check(path: Option<&Path>) -> Result<(), Failure> {
         path.map_or(Ok(()), |path| Self::of(path).map(|_| ()))
     }
+
+    /// Of an option that only a page can be written for.
+    pub(crate) fn check_page(path: Option<&Path>) -> Result<(), Failure> {
+        match path {
+            Some(path) if Self::of(path).ok() != Some(Self::Page) => Err(Failure::usage(format!(
+                "--out {} is no page: give a name that ends in .html",
+                path.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Writes `chart` as SVG or, if the name ends in `.html`, as a page with `table` below it.

@@ -110,7 +110,7 @@ impl History {
             ],
             caption: format!(
                 "Mean cross-entropy in nats a character; the best validation is {:.4} nats at step {}. Training losses are \
-                 means over a few hundredths of the run.",
+                 means over a few thousandths of the run.",
                 best.1, best.0
             ),
             ..chart("Loss", "nats per character", &[])
@@ -118,7 +118,7 @@ impl History {
     }
 
     fn texts(&self, last: &str) -> Markup {
-        // Some ten of them, the first and the last ones among them.
+        // Some ten of them, evenly spaced, the first among them.
         let every = self.samples.len().div_ceil(SAMPLES).max(1);
         html! {
             h2 { "What it wrote" }

@@ -61,7 +61,7 @@ impl RunConfig {
         let one_line = |error: toml::de::Error| {
             let line = error
                 .span()
-                .map(|span| 1 + text[..span.start].matches('\n').count());
+                .and_then(|span| Some(1 + text.get(..span.start)?.matches('\n').count()));
             let line = line.map_or(String::new(), |line| format!("line {line}: "));
             format!("{line}{}", error.message().replace('\n', " "))
         };

@@ -181,18 +181,15 @@ impl Session {
 
     /// A training error, with what is left of the run.
     fn failure(&self, error: TrainError) -> Failure {
-        if !matches!(error, TrainError::Diverged { .. }) {
-            return error.into();
-        }
         let best = self.run.progress().best_val;
-        Failure::Diverged(match best.is_finite() {
-            false => error.to_string(),
-            true => format!(
-                "{error}; the best model before that, with a validation loss of {}, is in {}",
+        match Failure::of(error) {
+            Failure::Diverged(sentence) if best.is_finite() => Failure::Diverged(format!(
+                "{sentence}; the best model before that, with a validation loss of {}, is in {}",
                 Nats(best),
                 self.directory.path().display()
-            ),
-        })
+            )),
+            failure => failure,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use ifog::Cell;
 use ifog::tasks::Task as Problem;
-use ifog::tasks::trainer::{TaskConfig, TaskError, TaskStep, TaskTrainer};
+use ifog::tasks::trainer::{TaskConfig, TaskStep, TaskTrainer};
 use serde::Serialize;
 
 use crate::args::{at_least_one, cell_parser, positive};
@@ -114,6 +114,8 @@ pub(crate) fn run(args: &Task) -> Result<(), Failure> {
     Kind::check(args.out.as_deref())?;
     level::level()?;
     let task = Problem::from(args.task);
+    // Two steps and less are no range of time scales.
+    let default_chrono = if args.length > 2 { args.length } else { 0 };
     let mut trainer = TaskTrainer::new(TaskConfig {
         task,
         length: args.length,
@@ -122,18 +124,16 @@ pub(crate) fn run(args: &Task) -> Result<(), Failure> {
         batch: args.batch,
         lr: args.lr,
         clip_norm: args.clip_norm,
-        chrono: args.chrono.unwrap_or(args.length),
+        chrono: args.chrono.unwrap_or(default_chrono),
         seed: args.seed,
         threads: args.threads.unwrap_or(0),
-    })?;
+    })
+    .map_err(Failure::of)?;
     let started = Instant::now();
     let mut shown = started;
     let mut curve = Curve::default();
     let last = loop {
-        let step = trainer.step().map_err(|error| match error {
-            TaskError::Diverged(_) => Failure::Diverged(error.to_string()),
-            other => other.into(),
-        })?;
+        let step = trainer.step().map_err(Failure::of)?;
         curve.push(&step, args.batch);
         let enough = args
             .sequences

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ifog::corpus::read_corpus_file;
-use ifog::train::{Checkpoints, Run, Saving, TrainConfig, TrainError, Trainer};
+use ifog::train::{Checkpoints, Run, Saving, TrainConfig, Trainer};
 
 use crate::args::Train;
 use crate::dry_run;
@@ -28,14 +28,19 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     let resumed = args.files.resume.as_deref().map(RunDirectory::of_run);
     let resumed = resumed.transpose()?;
     let mut config = configuration(args)?;
-    let corpus = Source::read(config.corpus.as_deref().map(Path::new))?;
+    // As it was given: config.toml has its text, which not every path is.
+    let corpus = args
+        .corpus
+        .as_deref()
+        .or(config.corpus.as_deref().map(Path::new));
+    let corpus = Source::read(corpus)?;
     let progress = Progress::new(args.quiet);
     let trainer = build(&mut config.training, &corpus, &progress)?;
     if args.dry_run {
         return dry_run::forecast(trainer, process, args.json);
     }
     if args.overfit_one_batch {
-        return dry_run::overfit(trainer);
+        return dry_run::overfit(trainer, args.json);
     }
     // Before any work is done: a run whose directory cannot be written to would be lost.
     let resumes = resumed.is_some();
@@ -161,7 +166,7 @@ fn build(
     } else if unlimited {
         config.epochs = Some(DEFAULT_EPOCHS);
     }
-    let mut trainer = Trainer::new(config.clone(), &corpus.text).map_err(refusal)?;
+    let mut trainer = Trainer::new(config.clone(), &corpus.text).map_err(Failure::of)?;
     for note in trainer.notes() {
         progress.note(note);
     }
@@ -176,7 +181,7 @@ fn build(
             config.steps = Some(FEWEST_DEFAULT_STEPS);
             // Both at once would take twice the memory.
             drop(trainer);
-            trainer = Trainer::new(config.clone(), &corpus.text).map_err(refusal)?;
+            trainer = Trainer::new(config.clone(), &corpus.text).map_err(Failure::of)?;
         }
         progress.note(format!(
             "no length given: training for {DEFAULT_EPOCHS} epochs, but at least \
@@ -184,17 +189,6 @@ fn build(
         ));
     }
     Ok(trainer)
-}
-
-/// Settings that do not fit together are wrong usage; the rest is the fault of the text or the machine.
-fn refusal(error: TrainError) -> Failure {
-    match error {
-        TrainError::Setting { .. }
-        | TrainError::Config(_)
-        | TrainError::Optimizer(_)
-        | TrainError::Clip(_) => Failure::usage(error),
-        _ => error.into(),
-    }
 }
 
 const RUNS: &str = "runs";

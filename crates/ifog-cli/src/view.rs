@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::level;
 use crate::model_text::text_for;
 use crate::output::{log, print_json, print_line};
-use crate::picture_file::write_picture;
+use crate::picture_file::{Kind, write_picture};
 
 /// Show what hidden units do while a model reads a text.
 ///
@@ -56,7 +56,7 @@ pub(crate) struct View {
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Paint in the terminal instead of writing a page.
-    #[arg(long, conflicts_with = "out")]
+    #[arg(long, conflicts_with_all = ["out", "json"])]
     pub(crate) ansi: bool,
     /// Print one JSON object with the units found; write a page only to --out.
     #[arg(long)]
@@ -95,6 +95,7 @@ struct Unit {
 
 /// Traces, searches, and shows.
 pub(crate) fn run(args: &View) -> Result<(), Failure> {
+    Kind::check_page(args.out.as_deref())?;
     level::level()?;
     let model = LanguageModel::load(&args.model)?;
     let hidden = model.config().hidden;

@@ -83,8 +83,19 @@ pub struct MemoryError {
     pub mebibytes: u128,
 }
 
-/// Asks the system for the memory of a training all at once, and gives it back: a refusal here is a sentence, later it would be an
-/// abort. `windows` windows of `steps` × `batch` are kept on tapes, in elements of `size` bytes.
+/// Asks the system for so much memory, and gives it back: a refusal here is a sentence, later it would be an abort.
+///
+/// # Errors
+/// The system refuses.
+pub fn reserve(bytes: u128) -> Result<(), MemoryError> {
+    let mut probe = Vec::<u8>::new();
+    let fits = usize::try_from(bytes).is_ok_and(|bytes| probe.try_reserve_exact(bytes).is_ok());
+    fits.then_some(()).ok_or(MemoryError {
+        mebibytes: bytes >> 20,
+    })
+}
+
+/// Asks the system for the memory of a training all at once, as [`reserve`] does. `windows` windows of `steps` × `batch` are kept on tapes, in elements of `size` bytes.
 ///
 /// # Errors
 /// The system refuses.
@@ -108,16 +119,7 @@ pub fn check_memory(
         .saturating_mul(batch as u128)
         .saturating_mul(row);
     let kept = (windows as u128).saturating_mul(rows.saturating_add(tapes.sum()));
-    let bytes = (size as u128).saturating_mul(parameters.saturating_add(kept));
-    let mut probe = Vec::<u8>::new();
-    let fits = usize::try_from(bytes).is_ok_and(|bytes| probe.try_reserve_exact(bytes).is_ok());
-    if fits {
-        Ok(())
-    } else {
-        Err(MemoryError {
-            mebibytes: bytes >> 20,
-        })
-    }
+    reserve((size as u128).saturating_mul(parameters.saturating_add(kept)))
 }
 
 /// Wide enough for 10⁹ parameters.

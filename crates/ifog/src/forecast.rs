@@ -120,7 +120,7 @@ impl Forecaster {
     /// when to stop.
     ///
     /// # Errors
-    /// There are fewer than 20 rows beyond the horizon, or a value is not finite.
+    /// There are fewer than 20 rows beyond two horizons, or a value is not finite.
     pub fn train(
         config: ForecastConfig,
         columns: &[Vec<f64>],
@@ -128,7 +128,8 @@ impl Forecaster {
     ) -> Result<Self, ForecastError> {
         let columns: Vec<&[f64]> = columns.iter().map(|c| &c[..rows.min(c.len())]).collect();
         check(&columns, columns.len())?;
-        let least = LEAST_ROWS + config.horizon;
+        // Rows to learn from and rows to choose by each lie a horizon before their targets.
+        let least = LEAST_ROWS.saturating_add(config.horizon.saturating_mul(2));
         let rows = columns[0].len();
         if rows < least {
             return Err(ForecastError::Short { rows, least });
@@ -377,7 +378,7 @@ const INPUTS: usize = 3;
 const SMOOTHING: f64 = 0.1;
 /// Inputs are held within this many deviations.
 const FARTHEST: f64 = 10.0;
-/// Training rows beyond the horizon.
+/// Training rows beyond the horizons of both their parts.
 const LEAST_ROWS: usize = 20;
 /// Steps of BPTT.
 const WINDOW: usize = 72;
@@ -440,8 +441,29 @@ mod tests {
         let train = |columns: &[Vec<f64>]| Forecaster::train(config(0), columns, usize::MAX).err();
         assert_eq!(
             train(&[vec![1.0; 5]]),
-            Some(ForecastError::Short { rows: 5, least: 21 })
+            Some(ForecastError::Short { rows: 5, least: 22 })
         );
+        let far = |horizon, rows| {
+            let config = ForecastConfig {
+                horizon,
+                epochs: 1,
+                ..config(0)
+            };
+            Forecaster::train(config, &[example::ar2(rows, 1).values], rows).err()
+        };
+        for horizon in [1, 7, 100] {
+            let least = LEAST_ROWS + 2 * horizon;
+            assert_eq!(far(horizon, least), None);
+            let rows = least - 1;
+            assert_eq!(
+                far(horizon, rows),
+                Some(ForecastError::Short { rows, least })
+            );
+        }
+        assert!(matches!(
+            far(usize::MAX, 50),
+            Some(ForecastError::Short { .. })
+        ));
         assert!(matches!(train(&[]), Some(ForecastError::Columns { .. })));
         assert!(matches!(
             train(&[vec![1.0; 50], vec![1.0; 49]]),

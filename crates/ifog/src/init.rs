@@ -79,21 +79,33 @@ pub fn initial_parameters(layout: &Layout, init: Init, forget_bias: f32, seed: u
 /// `t_max` is below 3: the range would be empty.
 pub fn chrono_biases(layout: &Layout, params: &mut [f32], t_max: u64, seed: u64) -> bool {
     let mut rng = Rng::new(seed, Stream::Chrono);
+    set_keep_biases(layout, params, |_| rng.uniform_f64(1.0, (t_max - 1) as f64))
+}
+
+/// The same with the time scales spread evenly over the units of a layer, from 1 to `t_max` − 1 steps, where
+/// [`chrono_biases`] draws them. Returns whether the cell has such a gate.
+///
+/// # Panics
+/// `t_max` is below 3: the range would be empty.
+pub fn spread_biases(layout: &Layout, params: &mut [f32], t_max: u64) -> bool {
+    assert!(t_max > 2, "no time scales up to {t_max} steps");
+    set_keep_biases(layout, params, |place| 1.0 + (t_max - 2) as f64 * place)
+}
+
+/// Gives the gate that keeps the bias ln s, and an input gate the opposite. `scale` is s for a place in its layer: 0 before the
+/// first unit, 1 behind the last.
+fn set_keep_biases(layout: &Layout, params: &mut [f32], mut scale: impl FnMut(f64) -> f64) -> bool {
     for (layer, shape) in layout.shapes().iter().enumerate() {
         let (h, range) = (shape.hidden(), layout.layer(layer));
         let biases = &mut params[range.end - shape.bias_len()..range.end];
-        let mut time_scale = || ln(rng.uniform_f64(1.0, (t_max - 1) as f64)) as f32;
-        match shape.cell() {
-            Cell::Lstm => {
-                let (input, rest) = biases.split_at_mut(h);
-                for (i, f) in input.iter_mut().zip(&mut rest[..h]) {
-                    *f = time_scale();
-                    *i = -*f;
-                }
+        for j in 0..h {
+            let keep = ln(scale((j as f64 + 0.5) / h as f64)) as f32;
+            match shape.cell() {
+                Cell::Lstm => (biases[j], biases[h + j]) = (-keep, keep),
+                Cell::Gru => biases[j] = -keep,
+                Cell::GruAfter => biases[h + j] = keep,
+                Cell::Rnn => return false,
             }
-            Cell::Gru => biases[..h].iter_mut().for_each(|z| *z = -time_scale()),
-            Cell::GruAfter => biases[h..2 * h].iter_mut().for_each(|z| *z = time_scale()),
-            Cell::Rnn => return false,
         }
     }
     true
@@ -189,7 +201,19 @@ mod tests {
             // 32 draws: none in a half of the range has probability 2^-32.
             assert!(scales.iter().any(|t| *t > 500.0) && scales.iter().any(|t| *t < 500.0));
         }
-        let rnn = layout(Cell::Rnn);
+        let layout = layout(Cell::Gru);
+        let mut spread = vec![0.0; layout.len()];
+        assert!(spread_biases(&layout, &mut spread, 18));
+        let (_, bias) = &layout
+            .tensors()
+            .into_iter()
+            .find(|(name, _)| name == "b_l1")
+            .unwrap();
+        for (j, z) in spread[bias.clone()][..16].iter().enumerate() {
+            // 16 units over the scales from 1 to 17.
+            assert!(((-z).exp() - (j as f32 + 1.5)).abs() < 1e-4, "{j} {z}");
+        }
+        let rnn = self::layout(Cell::Rnn);
         assert!(!chrono_biases(&rnn, &mut vec![0.0; rnn.len()], 10, 0));
     }
 

@@ -15,6 +15,16 @@ pub struct PoolError {
     reason: String,
 }
 
+impl PoolError {
+    /// So many threads, and what the system says.
+    pub(crate) fn new(threads: usize, reason: impl ToString) -> Self {
+        Self {
+            threads,
+            reason: reason.to_string(),
+        }
+    }
+}
+
 /// More than any machine has; each thread costs memory for its stack and its scratch.
 const MOST_THREADS: usize = 1024;
 
@@ -25,18 +35,13 @@ impl Pool {
     /// The system refuses to start so many.
     pub fn new(threads: usize) -> Result<Self, PoolError> {
         if threads > MOST_THREADS {
-            return Err(PoolError {
-                threads,
-                reason: format!("the most is {MOST_THREADS}"),
-            });
+            let reason = format!("the most is {MOST_THREADS}");
+            return Err(PoolError::new(threads, reason));
         }
         #[cfg(feature = "rayon")]
         {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            let pool = pool.map_err(|error| PoolError {
-                threads,
-                reason: error.to_string(),
-            })?;
+            let pool = pool.map_err(|error| PoolError::new(threads, error))?;
             Ok(Self { pool })
         }
         #[cfg(not(feature = "rayon"))]

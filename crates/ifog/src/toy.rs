@@ -66,6 +66,18 @@ impl Toy {
             .fold(1.0, |d, h| d * (1.0 - h * h) * self.w_hh)
     }
 
+    /// ∂h_t/∂h_1 for t = 1 … T, by the product of the same factors from the first step on.
+    pub fn gradients(&self, states: &[f64]) -> Vec<f64> {
+        let mut product = 1.0;
+        let step = |(t, h): (usize, &f64)| {
+            if t > 0 {
+                product *= (1.0 - h * h) * self.w_hh;
+            }
+            product
+        };
+        states.iter().enumerate().map(step).collect()
+    }
+
     /// ∂h_T/∂h_1 by central differences with steps e and e/2, extrapolated (Richardson):
     ///
     /// ```text
@@ -74,12 +86,26 @@ impl Toy {
     ///
     /// Rounding leaves an absolute error of some [`ROUNDING`]: a gradient below that cannot be seen so.
     pub fn difference(&self, states: &[f64], inputs: &[f64]) -> f64 {
-        let (Some(&h1), Some(later)) = (states.first(), inputs.get(1..)) else {
-            return 0.0;
+        let differences = self.differences(states, inputs);
+        differences.last().copied().unwrap_or(0.0)
+    }
+
+    /// ∂h_t/∂h_1 for t = 1 … T by the same differences.
+    pub fn differences(&self, states: &[f64], inputs: &[f64]) -> Vec<f64> {
+        let Some(&h1) = states.first() else {
+            return Vec::new();
         };
-        let last = |h: f64| later.iter().fold(h, |h, &x| self.step(x, h));
-        let central = |e: f64| (last(h1 + e) - last(h1 - e)) / ((h1 + e) - (h1 - e));
-        (4.0 * central(DIFFERENCE_STEP / 2.0) - central(DIFFERENCE_STEP)) / 3.0
+        let (e, half) = (DIFFERENCE_STEP, DIFFERENCE_STEP / 2.0);
+        let first = [h1 + e, h1 - e, h1 + half, h1 - half];
+        let mut moved = first;
+        let step = |(t, &x): (usize, &f64)| {
+            if t > 0 {
+                moved = moved.map(|h| self.step(x, h));
+            }
+            let central = |i: usize| (moved[i] - moved[i + 1]) / (first[i] - first[i + 1]);
+            (4.0 * central(2) - central(0)) / 3.0
+        };
+        inputs.iter().enumerate().map(step).collect()
     }
 
     /// The states it stays in under a constant input, from the lowest: one or, if w_hh > 1, up to three.
@@ -158,6 +184,17 @@ mod tests {
             );
         }
         assert_eq!(toy.gradient(&toy.states(0.0, &[-0.5; 3])), 9.0);
+        let (inputs, mut all) = ([0.1; 40], Vec::new());
+        let states = toy.states(0.0, &inputs);
+        for t in 1..=states.len() {
+            all.push(toy.gradient(&states[..t]));
+            let difference = toy.difference(&states[..t], &inputs[..t]);
+            assert_eq!(toy.differences(&states, &inputs)[t - 1], difference);
+        }
+        for (product, bptt) in toy.gradients(&states).into_iter().zip(all) {
+            // 39 factors in another order, each product rounded.
+            assert!((product / bptt - 1.0).abs() < 1e-13, "{product} {bptt}");
+        }
         assert_eq!(toy.gradient(&[0.3]), 1.0);
         assert_eq!(toy.gradient(&[]), 0.0);
     }

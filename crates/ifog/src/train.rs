@@ -11,6 +11,7 @@ use crate::average::Average;
 use crate::clip::Clipper;
 use crate::config::{InputConfig, NetworkConfig};
 use crate::corpus::{Corpus, PartName, SplitConfig, TrainingWindows, Window};
+use crate::cost::training_flops;
 use crate::dropout::Dropout;
 use crate::init::{chrono_biases, initial_parameters};
 use crate::language_model::{LanguageModel, evaluate};
@@ -337,13 +338,7 @@ impl Trainer {
     /// Floating-point operations of a training step for each character: three times those of the forward pass, in which a
     /// one-hot or embedded input is a row copy.
     pub fn flops_per_character(&self) -> u64 {
-        let layers = self.model.layout.shapes().iter().enumerate();
-        let of_layers = layers.map(|(layer, shape)| {
-            let dense = if layer == 0 { 0 } else { shape.input() };
-            (dense + shape.hidden()) * shape.columns()
-        });
-        let decoder = self.model.layout.decoder_weight().len();
-        3 * 2 * (of_layers.sum::<usize>() + decoder) as u64
+        training_flops(&self.model.layout)
     }
 
     /// Sentences about what was not done as asked, such as a batch shrunk to a small text.
@@ -537,6 +532,13 @@ mod tests {
                 ..config()
             },
             "embedding = 5",
+        );
+        refused(
+            TrainConfig {
+                clip_value: 1.0,
+                ..config()
+            },
+            "clip_value = 1",
         );
         refused(
             TrainConfig {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ifog::Cell;
 use ifog::config::{InputConfig, NetworkConfig};
+use ifog::cost::check_memory;
 use ifog::flow::{Flow as Measured, FlowConfig, LayerFlow, Norms};
 use ifog::language_model::LanguageModel;
 use ifog::parameters::Layout;
@@ -85,21 +86,28 @@ pub(super) fn run(args: &Flow) -> Result<(), Failure> {
     let mut networks = Vec::new();
     for path in &args.models {
         let model = LanguageModel::load(path)?;
-        let text = text_for(
-            &model,
-            args.text.as_deref(),
-            40 * args.lags + 2000,
-            args.seed,
+        // Before a text is written that could not be measured.
+        check_memory(
+            model.layout(),
+            args.lags,
+            1,
+            args.positions,
+            size_of::<f64>(),
         )?;
+        // Twice the lags, once to warm up, and room for the positions to differ.
+        let apart = args.positions.saturating_mul(SYMBOLS_A_POSITION);
+        let symbols = args.lags.saturating_mul(2).saturating_add(apart);
+        let text = text_for(&model, args.text.as_deref(), symbols, args.seed)?;
         let tokens = model.vocabulary().encode(&text)?;
         let name = name_of(path);
         log(format_args!("measuring {name}"));
         let clipping = clipping(path, &model);
-        let network = *model.config();
-        let flow = Measured::measure(model.layout(), model.weights(), &tokens, config(args))?;
-        networks.push(describe(name, &network, true, flow, clipping));
+        let (layout, weights) = (model.layout(), model.weights());
+        let flow =
+            Measured::measure(layout, weights, &tokens, config(args)).map_err(Failure::of)?;
+        networks.push(describe(name, layout.config(), true, flow, clipping));
         if args.untrained {
-            networks.push(untrained(args, network, &tokens)?);
+            networks.push(untrained(args, layout, &tokens)?);
         }
     }
     if args.models.is_empty() {
@@ -119,7 +127,8 @@ pub(super) fn run(args: &Flow) -> Result<(), Failure> {
                 layers: args.layers,
                 outputs: vocabulary.len(),
             };
-            networks.push(untrained(args, network, &tokens)?);
+            let layout = Layout::new(network).map_err(Failure::of)?;
+            networks.push(untrained(args, &layout, &tokens)?);
         }
     }
     let report = Report {
@@ -138,12 +147,12 @@ pub(super) fn run(args: &Flow) -> Result<(), Failure> {
     print(&report)
 }
 
-fn untrained(args: &Flow, network: NetworkConfig, tokens: &[u32]) -> Result<Network, Failure> {
+fn untrained(args: &Flow, layout: &Layout, tokens: &[u32]) -> Result<Network, Failure> {
+    let network = layout.config();
     let name = format!("{} untrained", network.cell.name());
     log(format_args!("measuring {name}"));
-    let layout = Layout::new(network)?;
-    let flow = Measured::of_untrained(&layout, tokens, config(args))?;
-    Ok(describe(name, &network, false, flow, None))
+    let flow = Measured::of_untrained(layout, tokens, config(args)).map_err(Failure::of)?;
+    Ok(describe(name, network, false, flow, None))
 }
 
 fn config(args: &Flow) -> FlowConfig {
@@ -207,9 +216,12 @@ impl NormsLine {
     }
 }
 
-/// From the metrics of the run directory; `None` without one, or without a limit.
+/// From the metrics of the run directory; `None` without one, or without a limit of the norm.
 fn clipping(path: &Path, model: &LanguageModel) -> Option<Clipping> {
     let limit: f64 = model.record().get("clip_norm")?.parse().ok()?;
+    if limit <= 0.0 {
+        return None;
+    }
     let metrics = fs::read_to_string(path.join("metrics.jsonl")).ok()?;
     let norm = |line| -> Option<f64> {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -218,7 +230,7 @@ fn clipping(path: &Path, model: &LanguageModel) -> Option<Clipping> {
     let norms: Vec<f64> = metrics.lines().filter_map(norm).collect();
     let removed: Vec<f64> = norms
         .iter()
-        .filter(|n| limit > 0.0 && **n > limit)
+        .filter(|n| **n > limit)
         .map(|n| 1.0 - limit / n)
         .collect();
     let share = |part: f64, all: usize| part / all.max(1) as f64;
@@ -345,6 +357,8 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
     rows
 }
 
+/// Of a text that a model writes itself.
+const SYMBOLS_A_POSITION: usize = 128;
 const HEADING: [&str; 11] = [
     "network",
     "layer",

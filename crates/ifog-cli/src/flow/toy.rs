@@ -147,13 +147,15 @@ fn chart(toy: &Toy, report: &Report) -> Chart {
     let one = vec![(1.0, 1.0), (report.runs[0].h.len() as f64, 1.0)];
     let mut series = vec![Series::line("", 0, one).drawn_as(Mark::Reference)];
     for (i, r) in report.runs.iter().enumerate() {
-        let inputs = vec![r.x; r.h.len()];
-        let gradient = |t: usize| (t as f64, toy.gradient(&r.h[..t]).abs());
-        let difference = |t: usize| (t as f64, toy.difference(&r.h[..t], &inputs[..t]).abs());
-        let steps = 1..=r.h.len();
-        let dots = steps.clone().map(difference).filter(|d| d.1 > ROUNDING);
-        let dots = Series::line("", i, dots.collect()).drawn_as(Mark::Dots);
-        let line = Series::line(format!("x = {}", r.x), i, steps.map(gradient).collect());
+        let over_steps = |gradients: Vec<f64>| {
+            let gradients = gradients.into_iter().enumerate();
+            gradients.map(|(before, gradient)| ((before + 1) as f64, gradient.abs()))
+        };
+        let dots = over_steps(toy.differences(&r.h, &vec![r.x; r.h.len()]));
+        let dots = dots.filter(|d| d.1 > ROUNDING).collect();
+        let dots = Series::line("", i, dots).drawn_as(Mark::Dots);
+        let line = over_steps(toy.gradients(&r.h)).collect();
+        let line = Series::line(format!("x = {}", r.x), i, line);
         series.extend([line, dots]);
     }
     Chart {

@@ -82,6 +82,9 @@ impl Table {
                 kept.push(row);
             }
         }
+        if kept.is_empty() {
+            return Err("no row has a value in every column: name others".to_owned());
+        }
         if kept.len() < rows.len() {
             let missing = rows.len() - kept.len();
             table.notes.push(format!(
@@ -345,6 +348,9 @@ mod tests {
             let error = read(text).unwrap_err();
             assert!(error.contains(part), "{text:?}: {error}");
         }
+        let columns = ["a".to_owned(), "b".to_owned()];
+        let none = Table::parse(b"a,b\n1,\n,2\n", &columns, None).unwrap_err();
+        assert!(none.contains("no row has a value"), "{none}");
         let missing = Table::parse(b"a,b\n1,2\n", &["c".to_owned()], None).unwrap_err();
         assert!(
             missing.contains("no column 'c': name one of a, b"),

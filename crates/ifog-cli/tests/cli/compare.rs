@@ -48,3 +48,28 @@ fn four_cells_are_trained_alike_and_reported() {
     assert_eq!(page.matches("<svg").count(), 2);
     assert!(page.contains("With equal parameters the GRU is"));
 }
+
+#[test]
+fn divergence_has_code_3_and_short_texts_are_compared() {
+    let folder = Folder::new();
+    folder.file("short.txt", "to be or not");
+    let compare = |extra: [&str; 2]| {
+        let small = [
+            "compare",
+            "short.txt",
+            "--hidden",
+            "4",
+            "--budget",
+            "0.04",
+            "--batch",
+            "1",
+            "--seq-len",
+            "2",
+            "--json",
+        ];
+        folder.ifog(small).args(extra).run()
+    };
+    compare(["--lr", "1e-3"]).json();
+    let diverged = compare(["--lr", "1e38"]);
+    diverged.refused(3, &["rnn", "diverged"]);
+}

@@ -75,6 +75,23 @@ fn models_and_untrained_cells_are_measured() {
             text.stdout
         );
     }
+    // A limit of the values says nothing about the norm.
+    let by_value = ["train", "rhyme.txt", "--out", "value", "--clip-value", "1"];
+    let sizes = ["--hidden", "8", "--steps", "2", "--batch", "4", "--quiet"];
+    folder.ifog(by_value).args(sizes).run().succeeded();
+    let record = folder
+        .ifog(["info", "value", "--json"])
+        .run()
+        .succeeded()
+        .stdout
+        .clone();
+    assert!(record.contains("\"clip_value\""), "{record}");
+    let flow = ["flow", "value", "--text", "rhyme.txt", "--json"];
+    let report = folder.ifog(flow).args(["--lags", "4"]).run().json();
+    assert!(report["networks"][0]["clipping"].is_null());
+    let huge = usize::MAX.to_string();
+    let huge = folder.ifog(["flow", "run", "--lags", &huge]).run();
+    huge.refused(1, &["MiB"]);
     let short = folder
         .ifog(["flow", "run", "--text", "rhyme.txt", "--lags", "9999"])
         .run();

@@ -86,6 +86,12 @@ fn bad_files_each_get_a_sentence() {
         assert_eq!(bad.code, 1);
         assert!(bad.stderr.contains(part), "{}", bad.stderr);
     }
+    let far = folder.ifog(["forecast", "--horizon", "600"]).run();
+    assert_eq!(far.code, 1);
+    assert!(far.stderr.contains("1200 training rows"), "{}", far.stderr);
+    let wide = folder.ifog(["forecast", "--hidden", "9999999"]).run();
+    assert_eq!(wide.code, 2);
+    assert!(wide.stderr.contains("hidden = 9999999"), "{}", wide.stderr);
     folder
         .ifog(["forecast", "none.csv"])
         .run()

@@ -10,6 +10,7 @@ fn every_command_explains_itself_with_an_example() {
         "sample",
         "eval",
         "gradcheck",
+        "bench",
         "info",
         "flow",
         "task",
@@ -53,6 +54,10 @@ fn the_options_of_the_contract_exist() {
         ("sample", "--length --temperature --prime --seed"),
         ("eval", "--split-part --json"),
         ("gradcheck", "--cell --layers --json"),
+        (
+            "bench",
+            "--cell --pass --batch --hidden --steps --threads --quick --json",
+        ),
         ("info", "--json"),
     ];
     for (command, options) in contract {
@@ -134,6 +139,15 @@ fn wrong_usage_has_code_2() {
         &["train", "text.txt", "--hidden", "99999999999"],
         &["hidden", "too large"],
     );
+    refused(&["flow", "--toy", "--steps", "1000000"], &["--steps"]);
+    refused(&["flow", "--layers", "65"], &["layers = 65"]);
+    refused(&["compare", "--layers", "65"], &["layers = 65"]);
+    refused(&["forecast", "--test", "0"], &["--test", "above 0"]);
+    refused(
+        &["view", "run", "--out", "view.svg"],
+        &["view.svg", ".html"],
+    );
+    refused(&["view", "run", "--ansi", "--json"], &["--ansi", "--json"]);
     refused(&["sample", "run", "--temperature", "-1"], &["-1"]);
     refused(&["sample", "run", "--top-k", "0"], &["--top-k"]);
     refused(&["eval", "run"], &["required"]);

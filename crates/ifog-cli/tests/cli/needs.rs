@@ -113,6 +113,8 @@ fn one_batch_is_learnt_by_heart_or_not() {
         "{}",
         known.stdout
     );
+    let object = train(&["--lr", "0.01", "--json"]).json();
+    assert!(object["loss"].as_f64() < object["first_loss"].as_f64());
     let unknown = train(&["--lr", "1e-7", "--steps", "20"]);
     assert_eq!(unknown.code, 1);
     assert!(

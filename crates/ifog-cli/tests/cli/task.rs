@@ -45,7 +45,11 @@ fn a_length_that_makes_no_sense_is_refused() {
     folder
         .ifog(["task", "adding", "--length", "3"])
         .run()
-        .refused(1, &["at least 20"]);
+        .refused(2, &["at least 20"]);
+    folder
+        .ifog(["task", "order", "--chrono", "2"])
+        .run()
+        .refused(2, &["chrono", "at least 3"]);
     folder
         .ifog(["task", "copy", "--hidden", "1000000"])
         .run()

@@ -325,3 +325,17 @@ fn progress_and_samples_go_to_standard_error() {
     assert!(!train(&["--no-samples"]).contains("sample at step"));
     assert_eq!(train(&["--quiet"]), "");
 }
+
+/// File names are bytes on Unix.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_corpus_whose_name_is_no_text() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = Folder::new();
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9.txt");
+    std::fs::write(folder.path("").join(name), rhyme()).unwrap();
+    let arguments = ["--hidden", "4", "--steps", "1", "--quiet", "--out", "run"];
+    let trained = folder.ifog(["train"]).args([name]).args(arguments).run();
+    trained.succeeded();
+}

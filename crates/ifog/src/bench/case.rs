@@ -3,6 +3,7 @@
 use ifog_kernels::Cell;
 
 use super::Machine;
+use crate::pool::PoolError;
 
 /// What a call does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,23 +57,27 @@ impl Case {
     }
 
     /// Seconds below which no implementation in f32 can be on this machine.
-    pub fn bound(&self, machine: &mut Machine) -> f64 {
+    ///
+    /// # Errors
+    /// The machine cannot be measured with so many threads.
+    pub fn bound(&self, machine: &mut Machine) -> Result<f64, PoolError> {
         let (w, u) = (self.matrix(self.input), self.matrix(self.hidden));
-        let peak = machine.peak(self.threads);
+        let peak = machine.peak(self.threads)?;
         // A product of all rows with a matrix reads it once; the recurrence reads U at every step.
         let mut product = |bytes: f64, rows: f64| {
             let flops = rows * bytes / 2.0;
-            (flops / peak).max(bytes / machine.bandwidth(bytes, self.threads))
+            let bandwidth = machine.bandwidth(bytes, self.threads)?;
+            Ok::<_, PoolError>((flops / peak).max(bytes / bandwidth))
         };
-        let recurrence = product(u, self.batch as f64) * self.steps as f64;
-        match self.pass {
-            Pass::Step => product(w + u, self.batch as f64),
-            Pass::Infer => product(w, self.rows()) + recurrence,
+        let recurrence = product(u, self.batch as f64)? * self.steps as f64;
+        Ok(match self.pass {
+            Pass::Step => product(w + u, self.batch as f64)?,
+            Pass::Infer => product(w, self.rows())? + recurrence,
             // Forward; dA Uᵀ at every step; dX, dW and dU over the window.
             Pass::Train => {
-                2.0 * recurrence + 3.0 * product(w, self.rows()) + product(u, self.rows())
+                2.0 * recurrence + 3.0 * product(w, self.rows())? + product(u, self.rows())?
             }
-        }
+        })
     }
 
     fn rows(&self) -> f64 {
@@ -91,6 +96,7 @@ impl Case {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
     #[test]
@@ -121,7 +127,7 @@ mod tests {
                 threads: 1,
             };
             let mut machine = Machine::assumed(100e9, 50e9);
-            let bound = case.bound(&mut machine);
+            let bound = case.bound(&mut machine).unwrap();
             assert!(
                 (bound / (case.flops() / 100e9) - 1.0).abs() < 1e-12,
                 "{bound}"
@@ -143,7 +149,7 @@ mod tests {
         };
         let mut machine = Machine::assumed(100e9, 50e9);
         let reading = 1000.0 * 4.0 * 4.0 * 64.0 * 64.0 / 50e9;
-        let bound = case.bound(&mut machine);
+        let bound = case.bound(&mut machine).unwrap();
         assert!(bound > reading && bound < 1.02 * reading, "{bound}");
     }
 }

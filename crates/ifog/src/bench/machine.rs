@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::hint::black_box;
-use std::sync::Barrier;
+use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
 use ifog_kernels::Level;
 use ifog_kernels::machine::{multiply_add_peak, read_stream};
+
+use crate::pool::PoolError;
 
 /// The limits of this machine, each measured when it is first asked for.
 #[derive(Clone, Debug)]
@@ -35,50 +37,59 @@ impl Machine {
     }
 
     /// FLOP/s of f32 multiply-adds on registers, all threads together.
-    pub fn peak(&mut self, threads: usize) -> f64 {
-        let (level, runs) = (self.level, self.runs);
-        *self.peaks.entry(threads).or_insert_with(|| {
-            best(runs, threads, &|_| {
-                let start = Instant::now();
-                let mut flops = 0;
-                while start.elapsed() < RUN {
-                    flops += black_box(multiply_add_peak::<f32>(level, 20_000)).0;
-                }
-                flops as f64 / start.elapsed().as_secs_f64()
-            })
-        })
+    ///
+    /// # Errors
+    /// The system refuses to start so many threads.
+    pub fn peak(&mut self, threads: usize) -> Result<f64, PoolError> {
+        if let Some(&known) = self.peaks.get(&threads) {
+            return Ok(known);
+        }
+        let level = self.level;
+        let peak = best(self.runs, threads, &|_| {
+            let start = Instant::now();
+            let mut flops = 0;
+            while start.elapsed() < RUN {
+                flops += black_box(multiply_add_peak::<f32>(level, 20_000)).0;
+            }
+            flops as f64 / start.elapsed().as_secs_f64()
+        })?;
+        self.peaks.insert(threads, peak);
+        Ok(peak)
     }
 
-    /// Byte/s of reading a working set of `bytes` over and over, split between the threads.
-    pub fn bandwidth(&mut self, bytes: f64, threads: usize) -> f64 {
+    /// Byte/s of reading a working set of `bytes`, at most 1 GiB, over and over, split between the threads.
+    ///
+    /// # Errors
+    /// The system refuses to start so many threads.
+    pub fn bandwidth(&mut self, bytes: f64, threads: usize) -> Result<f64, PoolError> {
         if let Some(assumed) = self.assumed {
-            return assumed;
+            return Ok(assumed);
         }
         // Half-octaves: neighbouring sizes are neighbours in speed.
-        let step = (2.0 * (bytes / threads as f64).max(4096.0).log2()).round() / 2.0;
+        let bytes = bytes.min(MOST_BYTES) / threads as f64;
+        let step = (2.0 * bytes.max(4096.0).log2()).round() / 2.0;
         let each = (step.exp2() as usize).next_multiple_of(LINE);
-        let (level, runs) = (self.level, self.runs);
-        *self.bandwidths.entry((each, threads)).or_insert_with(|| {
-            // As packed weights: a vector never straddles two lines.
-            let data = vec![0.5f32; (each * threads + LINE) / 4];
-            let data = &data[data.as_ptr().align_offset(LINE)..];
-            best(runs, threads, &|thread| {
-                let data = &data[thread * (each / 4)..][..each / 4];
-                // The first pass brings it into the cache.
-                black_box(read_stream(level, data, 1));
-                let start = Instant::now();
-                let mut bytes = 0;
-                while start.elapsed() < RUN {
-                    bytes += black_box(read_stream(
-                        level,
-                        black_box(data),
-                        PASS_BYTES.div_ceil(each),
-                    ))
-                    .0;
-                }
-                bytes as f64 / start.elapsed().as_secs_f64()
-            })
-        })
+        if let Some(&known) = self.bandwidths.get(&(each, threads)) {
+            return Ok(known);
+        }
+        let level = self.level;
+        // As packed weights: a vector never straddles two lines.
+        let data = vec![0.5f32; (each * threads + LINE) / 4];
+        let data = &data[data.as_ptr().align_offset(LINE)..];
+        let bandwidth = best(self.runs, threads, &|thread| {
+            let data = &data[thread * (each / 4)..][..each / 4];
+            // The first pass brings it into the cache.
+            black_box(read_stream(level, data, 1));
+            let start = Instant::now();
+            let mut bytes = 0;
+            while start.elapsed() < RUN {
+                let passes = PASS_BYTES.div_ceil(each);
+                bytes += black_box(read_stream(level, black_box(data), passes)).0;
+            }
+            bytes as f64 / start.elapsed().as_secs_f64()
+        })?;
+        self.bandwidths.insert((each, threads), bandwidth);
+        Ok(bandwidth)
     }
 
     /// A machine of which everything is known.
@@ -93,28 +104,27 @@ impl Machine {
 }
 
 /// The best of some runs of `rate` on all threads at once; rates add up.
-fn best(runs: u32, threads: usize, rate: &(dyn Fn(usize) -> f64 + Sync)) -> f64 {
+fn best(runs: u32, threads: usize, rate: &(dyn Fn(usize) -> f64 + Sync)) -> Result<f64, PoolError> {
     let once = || {
-        let barrier = Barrier::new(threads);
-        let rates = std::thread::scope(|scope| {
-            let workers = (0..threads).map(|thread| {
-                let barrier = &barrier;
-                scope.spawn(move || {
-                    barrier.wait();
+        // Held while the threads start, so that those which are there wait for the others; and let go if one is refused.
+        let start = RwLock::new(());
+        std::thread::scope(|scope| {
+            let closed = start.write();
+            let spawn = |thread| {
+                let start = &start;
+                std::thread::Builder::new().spawn_scoped(scope, move || {
+                    drop(start.read());
                     rate(thread)
                 })
-            });
-            let workers: Vec<_> = workers.collect();
+            };
+            let workers: Result<Vec<_>, _> = (0..threads).map(spawn).collect();
+            drop(closed);
+            let workers = workers.map_err(|error| PoolError::new(threads, error))?;
             let rates = workers.into_iter().map(|worker| worker.join());
-            rates.map(|rate| rate.unwrap_or(0.0)).sum::<f64>()
-        });
-        if rates > 0.0 {
-            rates
-        } else {
-            f64::MIN_POSITIVE
-        }
+            Ok(rates.map(|rate| rate.unwrap_or(0.0)).sum::<f64>())
+        })
     };
-    (0..runs.max(1)).map(|_| once()).fold(0.0, f64::max)
+    (0..runs.max(1)).try_fold(f64::MIN_POSITIVE, |best, _| Ok(best.max(once()?)))
 }
 
 /// Bytes of a cache line.
@@ -123,3 +133,5 @@ const RUNS: u32 = 5;
 const RUN: Duration = Duration::from_millis(12);
 /// A thread looks at the clock after so many bytes.
 const PASS_BYTES: usize = 1 << 20;
+/// Of all threads together; beyond every cache.
+const MOST_BYTES: f64 = (1u64 << 30) as f64;

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use ifog_kernels::{
-    Backprop, Cell, Infer, Input, Level, MatMut, MatRef, PackedCell, Record, Shape, ShapeError,
-    Stepper, Tape, Threads, Uses,
+    Backprop, Cell, Infer, Input, Level, PackedCell, Record, Shape, ShapeError, Stepper, Tape,
+    Threads, Uses,
 };
 
 use super::timing::time;
 use super::{Case, Effort, Pass, Timing};
+use crate::cost::{MemoryError, reserve};
+use crate::network::{matrix, matrix_mut};
 use crate::pool::{Pool, PoolError};
 
 /// A case that is ready to run.
@@ -28,6 +30,9 @@ pub enum BenchError {
     /// A size is 0 or too large.
     #[error(transparent)]
     Shape(#[from] ShapeError),
+    /// More memory than the machine has.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The threads.
     #[error(transparent)]
     Pool(#[from] PoolError),
@@ -65,9 +70,10 @@ impl Workload {
     /// Packs weights of a trained cell's size, and makes the buffers of the pass.
     ///
     /// # Errors
-    /// A size is 0 or too large, or the threads cannot be started.
+    /// A size is 0 or too large for the memory, or the threads cannot be started.
     pub fn new(case: Case, level: Level) -> Result<Self, BenchError> {
         let shape = Shape::new(case.cell, case.input, case.hidden)?;
+        reserve(bytes(&case, shape))?;
         let pool = Pool::new(case.threads)?;
         let train = case.pass == Pass::Train;
         let uses = Uses {
@@ -205,6 +211,27 @@ impl Workload {
     }
 }
 
+/// About what a case needs of memory.
+fn bytes(case: &Case, shape: Shape) -> u128 {
+    let times = |a: u128, b: usize| a.saturating_mul(b as u128);
+    let rows = times(case.steps as u128, case.batch);
+    let mut floats = times(rows, case.input + case.hidden);
+    // h, c and the product of a step's inputs.
+    let state = times(case.batch as u128, 2 * case.hidden + shape.columns());
+    floats = floats.saturating_add(state);
+    // A weight as it is, and packed.
+    let mut copies = 2;
+    if case.pass == Pass::Train {
+        // Gradients of rows and weights, and weights packed for BPTT.
+        floats = floats.saturating_mul(2);
+        let tape = Tape::<f32>::floats(shape, case.steps, case.batch);
+        floats = floats.saturating_add(tape.map_or(u128::MAX, |floats| floats as u128));
+        copies = 4;
+    }
+    let floats = floats.saturating_add(times(copies, shape.param_len()));
+    times(floats, size_of::<f32>())
+}
+
 fn step(stepper: &mut Stepper<'_, f32>, buffers: &mut Buffers) {
     if let Err(error) = stepper.step(&buffers.x, &mut buffers.out) {
         panic!("{error}");
@@ -271,15 +298,6 @@ pub fn fill(len: usize, scale: f32) -> Vec<f32> {
         .collect()
 }
 
-/// `values` as a matrix of the size they were made for.
-fn matrix(values: &[f32], rows: usize, cols: usize) -> MatRef<'_, f32> {
-    MatRef::new(values, rows, cols).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn matrix_mut(values: &mut [f32], rows: usize, cols: usize) -> MatMut<'_, f32> {
-    MatMut::new(values, rows, cols).unwrap_or_else(|error| panic!("{error}"))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -327,5 +345,16 @@ mod tests {
             )
             .is_err()
         );
+        for (batch, hidden) in [(1 << 58, 8), (1, 1_000_000), (1, 1 << 40)] {
+            for pass in [Pass::Infer, Pass::Train] {
+                let case = Case {
+                    pass,
+                    batch,
+                    hidden,
+                    ..case
+                };
+                assert!(Workload::new(case, Level::best()).is_err(), "{case:?}");
+            }
+        }
     }
 }

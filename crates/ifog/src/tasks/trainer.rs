@@ -9,7 +9,7 @@ use crate::clip::{ClipError, ClipRule, Clipper};
 use crate::config::{ConfigError, InputConfig, NetworkConfig};
 use crate::cost::{MemoryError, check_memory};
 use crate::dropout::Dropout;
-use crate::init::{Init, initial_parameters};
+use crate::init::{Init, initial_parameters, spread_biases};
 use crate::loss::{softmax_cross_entropy, squared_error};
 use crate::network::{Inputs, Learner, Packed};
 use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerError};
@@ -33,7 +33,7 @@ pub struct TaskConfig {
     pub lr: f64,
     /// Largest global norm of the gradient.
     pub clip_norm: f64,
-    /// Longest time scale of chrono initialisation in steps; 0: none.
+    /// Longest time scale in steps that the gates start with, at least 3 ([`spread_biases`]); 0: none.
     pub chrono: usize,
     /// Where weights and sequences come from.
     pub seed: u64,
@@ -94,6 +94,9 @@ pub enum TaskError {
         /// Possible.
         least: usize,
     },
+    /// A time scale too short to spread others below it.
+    #[error("chrono = {0} is out of range: give at least 3 steps, or 0 for none")]
+    Chrono(usize),
     /// The loss or gradient is not finite.
     #[error("training diverged after {0} sequences: lower the learning rate")]
     Diverged(u64),
@@ -136,6 +139,9 @@ impl TaskTrainer {
                 least: task.shortest(),
             });
         }
+        if (1..=2).contains(&config.chrono) {
+            return Err(TaskError::Chrono(config.chrono));
+        }
         for (what, value) in [("batch", batch), ("length", length)] {
             if value > NetworkConfig::MAX_WIDTH {
                 let most = NetworkConfig::MAX_WIDTH;
@@ -156,8 +162,8 @@ impl TaskTrainer {
         let level = Level::detect()?;
         let pool = Pool::new(config.threads)?;
         let mut parameters = initial_parameters(&layout, Init::Uniform, 1.0, config.seed);
-        if config.chrono > 2 {
-            spread_time_scales(&layout, &mut parameters, config.chrono);
+        if config.chrono > 0 {
+            spread_biases(&layout, &mut parameters, config.chrono as u64);
         }
         let weights = Packed::new(&layout, level, true)?;
         let learner = pool
@@ -230,25 +236,6 @@ impl TaskTrainer {
             recent_error,
             recent_right: right as f64 / count,
             solved: right == JUDGED && precise,
-        }
-    }
-}
-
-/// Gives the units of every layer time scales s from 1 to `longest` − 1 steps, by the bias ln s of the gate that keeps (Tallec &
-/// Ollivier 2018, who draw s at random where this spreads it evenly). An RNN has no such gate.
-fn spread_time_scales(layout: &Layout, parameters: &mut [f32], longest: usize) {
-    for (layer, shape) in layout.shapes().iter().enumerate() {
-        let (h, range) = (shape.hidden(), layout.layer(layer));
-        let biases = &mut parameters[range.end - shape.bias_len()..range.end];
-        for j in 0..h {
-            let scale = 1.0 + (longest - 2) as f64 * (j as f64 + 0.5) / h as f64;
-            let keep = scale.ln() as f32;
-            match shape.cell() {
-                Cell::Lstm => (biases[j], biases[h + j]) = (-keep, keep),
-                Cell::Gru => biases[j] = -keep,
-                Cell::GruAfter => biases[h + j] = keep,
-                Cell::Rnn => {}
-            }
         }
     }
 }
@@ -384,6 +371,13 @@ mod tests {
                 .err()
                 .map(|error| error.to_string())
         };
+        for chrono in [1, 2] {
+            let config = TaskConfig {
+                chrono,
+                ..config(Task::Order)
+            };
+            assert!(new(config).unwrap().contains("at least 3"));
+        }
         let short = new(TaskConfig {
             length: 5,
             ..config(Task::Adding)

@@ -43,8 +43,10 @@ impl Checkpoints {
     pub fn save(&self, step: u64, state: &[u8]) -> Result<PathBuf, TrainError> {
         let path = self.file(step);
         write_atomically(&path, state).map_err(CheckpointError::from)?;
-        // A state that cannot be removed is no harm.
-        for (_, old) in self.list().into_iter().skip(self.keep) {
+        // Newer states are damaged ones that a resumed run went back behind, and make no state too old. One that cannot be removed
+        // is no harm.
+        let written = self.list().into_iter().filter(|(at, _)| *at <= step);
+        for (_, old) in written.skip(self.keep) {
             let _ = fs::remove_file(old);
         }
         Ok(path)
@@ -97,3 +99,24 @@ impl Checkpoints {
 
 const PREFIX: &str = "training-";
 const SUFFIX: &str = ".safetensors";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+
+    #[test]
+    fn the_state_just_written_is_kept_behind_newer_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(directory.path(), 1);
+        for step in [70, 80, 90] {
+            fs::write(checkpoints.file(step), "damaged").unwrap();
+        }
+        for step in [10, 20] {
+            let path = checkpoints.save(step, b"state").unwrap();
+            assert_eq!(fs::read(path).unwrap(), b"state");
+        }
+        let steps: Vec<u64> = checkpoints.list().iter().map(|(step, _)| *step).collect();
+        assert_eq!(steps, [90, 80, 70, 20]);
+    }
+}

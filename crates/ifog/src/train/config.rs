@@ -267,6 +267,12 @@ impl TrainConfig {
                 not_negative(self.clip_value),
                 limit,
             ),
+            (
+                "clip_value",
+                self.clip_value,
+                self.clip_norm == 0.0 || self.clip_value == 0.0,
+                "it takes the place of clip_norm, which must be 0 then",
+            ),
             ("weight_decay", self.weight_decay, decays, adam),
         ];
         match checks.into_iter().find(|(_, _, ok, _)| !ok) {
@@ -350,6 +356,7 @@ impl TrainConfig {
             ("dropout_input", self.dropout_input),
             ("dropout_recurrent", self.dropout_recurrent),
             ("ema", self.ema),
+            ("clip_value", self.clip_value),
             ("chrono", self.chrono as f64),
             ("tie", f64::from(u8::from(self.tie))),
         ];

@@ -4,6 +4,7 @@ use ifog_kernels::Tape;
 
 use crate::config::InputConfig;
 use crate::corpus::Corpus;
+use crate::cost::{MemoryError, reserve};
 use crate::language_model::evaluation_steps;
 use crate::parameters::Layout;
 use crate::train::{TrainConfig, TrainError};
@@ -93,17 +94,8 @@ impl Memory {
         self.parts.iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// Asks the system for all of it at once, and gives it back: a refusal here is a sentence, later it would be an
-    /// abort.
+    /// Asks the system for all of it at once.
     pub(super) fn check(&self) -> Result<(), TrainError> {
-        let bytes = self.total();
-        let mut probe = Vec::<u8>::new();
-        let fits = usize::try_from(bytes).is_ok_and(|bytes| probe.try_reserve_exact(bytes).is_ok());
-        match fits {
-            true => Ok(()),
-            false => Err(TrainError::Memory {
-                mebibytes: bytes >> 20,
-            }),
-        }
+        reserve(self.total()).map_err(|MemoryError { mebibytes }| TrainError::Memory { mebibytes })
     }
 }

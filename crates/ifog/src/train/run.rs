@@ -187,11 +187,15 @@ impl Run {
         if self.progress.saved == Some(step) {
             return Ok(Some(saving.checkpoints.file(step)));
         }
-        self.progress.saved = Some(step);
-        let state = self.trainer.state(&self.progress.kept(self.elapsed()))?;
-        let path = saving.checkpoints.save(step, &state)?;
-        self.clocks.saved = Instant::now();
-        Ok(Some(path))
+        // Part of the state, so it is set before that is written.
+        let before = self.progress.saved.replace(step);
+        let state = self.trainer.state(&self.progress.kept(self.elapsed()));
+        let written = state.and_then(|state| saving.checkpoints.save(step, &state));
+        match written {
+            Ok(_) => self.clocks.saved = Instant::now(),
+            Err(_) => self.progress.saved = before,
+        }
+        written.map(Some)
     }
 
     fn restore(&mut self, path: &Path) -> Result<(), TrainError> {
@@ -359,5 +363,28 @@ mod tests {
         again.resume(&checkpoints).unwrap();
         assert!(again.by_ref().all(|event| event.is_ok()));
         assert_eq!(again.progress().step, 100);
+    }
+
+    #[test]
+    fn a_save_that_failed_is_made_up_for() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("run");
+        let checkpoints = Checkpoints::new(&directory, 1);
+        let config = TrainConfig {
+            hidden: 4,
+            threads: 1,
+            ..TrainConfig::default()
+        };
+        let mut run = Run::new(Trainer::new(config, b"hello hello").unwrap()).saving(Saving {
+            checkpoints: checkpoints.clone(),
+            every: Interval::Steps(5),
+        });
+        assert!(run.save().is_err());
+        std::fs::create_dir(&directory).unwrap();
+        assert!(run.save().unwrap().unwrap().exists());
+        let written = std::fs::metadata(checkpoints.file(0)).unwrap().modified();
+        run.save().unwrap();
+        let again = std::fs::metadata(checkpoints.file(0)).unwrap().modified();
+        assert_eq!(again.unwrap(), written.unwrap());
     }
 }

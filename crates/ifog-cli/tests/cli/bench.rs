@@ -1,0 +1,64 @@
+//! `ifog bench`.
+
+use crate::command::{Folder, json_lines};
+
+const CASE: [&str; 11] = [
+    "bench", "--quick", "--cell", "lstm", "--pass", "infer", "--hidden", "8", "--steps", "2",
+    "--json",
+];
+
+#[test]
+fn a_case_is_measured_and_compared_with_itself() {
+    let folder = Folder::new();
+    let case = || folder.ifog(CASE).args(["--batch", "2"]);
+    let measured = case().run();
+    let line = measured.json();
+    for key in ["case", "cell", "isa"] {
+        assert!(line[key].is_string(), "{key}: {line}");
+    }
+    for (key, value) in [("B", 2), ("T", 2), ("I", 8), ("H", 8), ("threads", 1)] {
+        assert_eq!(line[key], value, "{key}");
+    }
+    let number = |key: &str| line[key].as_f64().unwrap();
+    let (ms, bound) = (number("ms"), number("roofline_ms"));
+    assert!(0.0 < number("ms_min") && number("ms_min") <= ms, "{line}");
+    // 2 T B G H (I + H); figures are printed in full.
+    let flops = (2 * 2 * 2 * 4 * 8 * (8 + 8)) as f64;
+    assert!((number("gflops") / (flops / ms / 1e6) - 1.0).abs() < 1e-9);
+    assert!((number("roofline_fraction") / (bound / ms) - 1.0).abs() < 1e-9);
+
+    let before = folder.file("before.jsonl", &measured.stdout);
+    let compared = case().args(["--compare", "before.jsonl"]).run();
+    folder.file("now.jsonl", &compared.succeeded().stdout);
+    let lines = json_lines(&folder.path("now.jsonl"));
+    assert_eq!(lines.len(), 2);
+    let ratio = lines[0]["ms"].as_f64().unwrap() / ms;
+    assert!((lines[1]["ratio"].as_f64().unwrap() / ratio - 1.0).abs() < 1e-9);
+    assert!(lines[1]["verdict"].is_string() && before.exists());
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused() {
+    let folder = Folder::new();
+    let compare = |file: &str| {
+        let case = folder.ifog(CASE).args(["--batch", "2", "--compare", file]);
+        case.run()
+    };
+    folder.file("text.jsonl", "fast\n");
+    compare("text.jsonl").refused(1, &["text.jsonl", "line 1", "ifog bench --json"]);
+    compare("absent.jsonl").refused(1, &["absent.jsonl"]);
+}
+
+/// Each of them a sentence: no panic, no abort, no waiting for threads that never start.
+#[test]
+fn more_than_a_machine_has_is_refused() {
+    let folder = Folder::new();
+    let bench = |arguments: &[&str]| folder.ifog(["bench", "--json"]).args(arguments).run();
+    bench(&["--threads", "100000"]).refused(1, &["100000 threads", "1024"]);
+    for pass in ["infer", "train"] {
+        let huge = ["--pass", pass, "--hidden", "8", "--steps", "1"];
+        let huge = [&huge[..], &["--batch", "288230376151711744"]].concat();
+        bench(&huge).refused(1, &["MiB"]);
+        bench(&["--pass", pass, "--hidden", "1000000"]).refused(1, &["MiB"]);
+    }
+}
