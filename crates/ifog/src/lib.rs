@@ -29,7 +29,7 @@
 //! * [`flow`], [`spectrum`]: how gradients flow back through time, and why. [`toy`]: the same by hand.
 //! * [`probe`]: what the units of a model do. [`forecast`]: the next value of a series. [`tasks`]: the classic long-range tasks, and training on them.
 //! * [`cost`]: parameters, operations and memory.
-//! * [`gradcheck`]: every gradient against central differences. [`bench`]: cell throughput beside the machine's limit.
+//! * [`gradcheck`]: every gradient against central differences. [`mod@bench`]: cell throughput beside the machine's limit.
 //!
 //! A seed determines every bit of a run, on every machine with fused multiply-add and for any number of threads. The
 //! feature `rayon` (default) brings the threads. There is no `unsafe` here.
