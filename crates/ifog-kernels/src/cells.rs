@@ -6,3 +6,4 @@ pub(crate) mod gru;
 pub(crate) mod gru_after;
 pub(crate) mod lstm;
 pub(crate) mod rnn;
+pub(crate) mod step;

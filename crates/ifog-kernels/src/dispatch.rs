@@ -14,6 +14,7 @@ use crate::cells::gru::Gru;
 use crate::cells::gru_after::GruAfter;
 use crate::cells::lstm::Lstm;
 use crate::cells::rnn::Rnn;
+use crate::cells::step::{Stream, step_body};
 use crate::element::{Element, sealed::Vectors};
 use crate::level::{Kind, Level};
 use crate::machine::{MOST_LANES, multiply_add_body, read_body};
@@ -68,6 +69,15 @@ pub trait Entries: Sized {
         args: &Forward<Self>,
         weights: ForwardWeights<'_, Self>,
         work: Work,
+    );
+    fn rnn_step(level: Level, stream: &Stream<Self>, w: Weights<'_, Self>, u: Weights<'_, Self>);
+    fn lstm_step(level: Level, stream: &Stream<Self>, w: Weights<'_, Self>, u: Weights<'_, Self>);
+    fn gru_step(level: Level, stream: &Stream<Self>, w: Weights<'_, Self>, u: Weights<'_, Self>);
+    fn gru_after_step(
+        level: Level,
+        stream: &Stream<Self>,
+        w: Weights<'_, Self>,
+        u: Weights<'_, Self>,
     );
     fn rnn_backward(level: Level, args: &Backward<Self>, weights: Weights<'_, Self>, work: Work);
     fn lstm_backward(level: Level, args: &Backward<Self>, weights: Weights<'_, Self>, work: Work);
@@ -230,9 +240,13 @@ macro_rules! entries {
             entry!($e, lstm_forward, forward_body[Lstm], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
             entry!($e, gru_forward, forward_body[Gru], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
             entry!($e, gru_after_forward, forward_body[GruAfter], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            entry!($e, rnn_step, step_body[Rnn], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
             entry!($e, rnn_backward, backward_body[Rnn], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
+            entry!($e, lstm_step, step_body[Lstm], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
             entry!($e, lstm_backward, backward_body[Lstm], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
+            entry!($e, gru_step, step_body[Gru], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
             entry!($e, gru_backward, backward_body[Gru], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
+            entry!($e, gru_after_step, step_body[GruAfter], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
             entry!($e, gru_after_backward, backward_body[GruAfter], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
             entry!($e, outer, outer_body, args: &Outer<$e>, panels: Range<usize>, rows: (usize, usize), scratch: *mut $e);
             entry!($e, scatter, scatter_body, args: &Outer<$e>, ids: *const u32, out: *mut $e, vectors: Range<usize>);
@@ -242,6 +256,16 @@ macro_rules! entries {
 
 entries!(f32);
 entries!(f64);
+
+/// The level to use for a cell of `hidden` units. Half a vector of units is left to vectors of half the width: there
+/// are twice as many of their operations in a cycle.
+pub(crate) fn level_for<E: Element>(level: Level, hidden: usize) -> Level {
+    match level.0 {
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 if hidden <= <E as Vectors>::Avx2::LANES => Level(Kind::Avx2),
+        _ => level,
+    }
+}
 
 /// Elements in a vector of the level.
 pub(crate) fn lanes<E: Element>(level: Level) -> usize {

@@ -31,6 +31,9 @@ pub(crate) struct Layout {
     /// Unit blocks of a full panel.
     pub(crate) blocks: usize,
     pub(crate) units: usize,
+    /// Kept, as a division takes longer than the rest of a small step.
+    unit_blocks: usize,
+    panels: usize,
 }
 
 /// A matrix `[k, gates · units]` packed into panels.
@@ -51,32 +54,35 @@ pub(crate) struct Source<'a, E> {
 }
 
 impl Layout {
-    /// A plain matrix: four vectors of columns a panel.
-    pub(crate) fn plain(lanes: usize, columns: usize) -> Self {
+    pub(crate) fn new(lanes: usize, gates: usize, blocks: usize, units: usize) -> Self {
+        let unit_blocks = units.div_ceil(lanes);
         Self {
             lanes,
-            gates: 1,
-            blocks: 4,
-            units: columns,
+            gates,
+            blocks,
+            units,
+            unit_blocks,
+            panels: unit_blocks.div_ceil(blocks),
         }
     }
 
-    fn unit_blocks(&self) -> usize {
-        self.units.div_ceil(self.lanes)
+    /// A plain matrix: four vectors of columns a panel.
+    pub(crate) fn plain(lanes: usize, columns: usize) -> Self {
+        Self::new(lanes, 1, 4, columns)
     }
 
     pub(crate) fn panels(&self) -> usize {
-        self.unit_blocks().div_ceil(self.blocks)
+        self.panels
     }
 
     /// Unit blocks of panel p.
     pub(crate) fn blocks_of(&self, panel: usize) -> usize {
-        self.blocks.min(self.unit_blocks() - panel * self.blocks)
+        self.blocks.min(self.unit_blocks - panel * self.blocks)
     }
 
     /// Elements of a row in panel order, whole vectors: what the accumulators of all panels take.
     pub(crate) fn row_len(&self) -> usize {
-        self.unit_blocks() * self.gates * self.lanes
+        self.unit_blocks * self.gates * self.lanes
     }
 
     /// The panels of part `index` of `of`.

@@ -68,6 +68,7 @@ impl<E: Element> PackedCell<E> {
     /// The packed weights would not fit in memory.
     pub fn new(level: Level, shape: Shape, uses: Uses) -> Result<Self, ShapeError> {
         let (input, hidden) = (shape.input(), shape.hidden());
+        let level = dispatch::level_for::<E>(level, hidden);
         let u = GateMatrix::zeros(level, shape, hidden)?;
         let back = match uses.backward {
             true => Some(Transposed::zeros(level, shape, uses.dense_input)?),
@@ -79,7 +80,7 @@ impl<E: Element> PackedCell<E> {
             bias: AlignedVec::zeros(u.row_len(), "the bias")?,
             bias_hidden: AlignedVec::zeros(
                 match shape.cell() {
-                    Cell::GruAfter => hidden.next_multiple_of(dispatch::lanes::<E>(level)),
+                    Cell::GruAfter => u.hidden_in_vectors(),
                     _ => 0,
                 },
                 "the bias",
@@ -125,7 +126,7 @@ impl<E: Element> PackedCell<E> {
         self.shape
     }
 
-    /// The level.
+    /// The level of its kernels: the one it was made for, or a narrower one that is faster for so few units.
     pub fn level(&self) -> Level {
         self.level
     }
@@ -169,6 +170,11 @@ impl<E: Element> PackedCell<E> {
         }
     }
 
+    /// H rounded up to whole vectors.
+    pub(crate) fn hidden_in_vectors(&self) -> usize {
+        self.u.hidden_in_vectors()
+    }
+
     /// Steps whose x W + b is computed ahead.
     pub(crate) fn chunk(&self, steps: usize, batch: usize) -> usize {
         let row = self.u.row_len() * size_of::<E>();
@@ -179,12 +185,7 @@ impl<E: Element> PackedCell<E> {
 impl<E: Element> GateMatrix<E> {
     fn zeros(level: Level, shape: Shape, k: usize) -> Result<Self, ShapeError> {
         let lanes = dispatch::lanes::<E>(level);
-        let layout = |gates, blocks| Layout {
-            lanes,
-            gates,
-            blocks,
-            units: shape.hidden(),
-        };
+        let layout = |gates, blocks| Layout::new(lanes, gates, blocks, shape.hidden());
         let first = match shape.cell() {
             Cell::Rnn => layout(1, 4),
             Cell::Lstm => layout(4, 1),
@@ -221,6 +222,11 @@ impl<E: Element> GateMatrix<E> {
     pub(crate) fn row_len(&self) -> usize {
         let candidate = self.candidate.as_ref();
         self.first.layout.row_len() + candidate.map_or(0, |packed| packed.layout.row_len())
+    }
+
+    fn hidden_in_vectors(&self) -> usize {
+        let layout = &self.first.layout;
+        layout.units.next_multiple_of(layout.lanes)
     }
 
     pub(crate) fn weights(&self) -> Weights<'_, E> {

@@ -71,6 +71,10 @@ fn halves(parts: Range<usize>, f: &(dyn Fn(usize) + Sync)) {
 /// Part `index` of `of` parts of 0..n, which differ by one at most, the larger ones first.
 #[inline(always)]
 pub(crate) fn share(n: usize, index: usize, of: usize) -> Range<usize> {
+    // A division is longer than the rest of a small step.
+    if of == 1 {
+        return 0..n;
+    }
     let (size, more) = (n / of, n % of);
     let start = index * size + index.min(more);
     start..start + size + usize::from(index < more)

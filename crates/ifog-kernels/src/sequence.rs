@@ -3,7 +3,10 @@
 use core::ops::Range;
 
 use crate::cell::Cell;
-use crate::cells::forward::{Forward, ForwardWeights, Init, InputProduct, Phase, Weights, Work};
+use crate::cells::forward::{
+    CellForward, Forward, ForwardWeights, Init, InputProduct, Phase, Weights, Work,
+};
+use crate::cells::{gru::Gru, gru_after::GruAfter, lstm::Lstm, rnn::Rnn};
 use crate::element::Element;
 use crate::input::Input;
 use crate::matrix::{MatMut, MatRef};
@@ -328,9 +331,14 @@ impl<E: Element> PackedCell<E> {
         });
     }
 
-    /// Whether x W can be part of a step. Reset-after keeps x W_n and h U_n apart.
+    /// Whether x W can be part of a step.
     fn fuses(&self) -> bool {
-        self.shape().cell() != Cell::GruAfter
+        match self.shape().cell() {
+            Cell::Rnn => Rnn::FUSES,
+            Cell::Lstm => Lstm::FUSES,
+            Cell::Gru => Gru::FUSES,
+            Cell::GruAfter => GruAfter::FUSES,
+        }
     }
 
     /// Sweeps of a step that wait for each other.

@@ -2,10 +2,10 @@
 
 use crate::buffer::AlignedVec;
 use crate::cell::Cell;
-use crate::cells::forward::{Forward, Init, Phase, Work};
+use crate::cells::step::Stream;
 use crate::element::Element;
 use crate::matrix::ShapeError;
-use crate::packed::PackedCell;
+use crate::packed::{GateMatrix, PackedCell};
 
 /// A stream through a cell: its state, on weights that any number of streams share.
 ///
@@ -31,13 +31,16 @@ use crate::packed::PackedCell;
 #[derive(Clone, Debug)]
 pub struct Stepper<'a, E> {
     cell: &'a PackedCell<E>,
-    /// `[2, H]`: h and the one before it change places at each step.
+    w: &'a GateMatrix<E>,
+    /// H in whole vectors, which is how wide the states are.
+    width: usize,
+    /// `[2, width]`: h and the one before it change places at each step.
     h: AlignedVec<E>,
     /// Which half of `h` is the state.
     now: usize,
-    /// `[H]`, LSTM only.
+    /// `[width]`, LSTM only.
     c: AlignedVec<E>,
-    /// r ⊙ h, `[H]`; GRU reset-before only.
+    /// r ⊙ h, `[width]`; GRU reset-before only.
     rh: AlignedVec<E>,
     /// x W + b, a row in panel order; reset-after only.
     xw: AlignedVec<E>,
@@ -49,18 +52,18 @@ impl<E: Element> PackedCell<E> {
     /// # Errors
     /// The cell was made without [`Uses::dense_input`](crate::Uses::dense_input), or the state would not fit in memory.
     pub fn stepper(&self) -> Result<Stepper<'_, E>, ShapeError> {
-        if self.w.is_none() {
-            return Err(ShapeError::NoDenseInput);
-        }
-        let hidden = self.shape().hidden();
+        let w = self.w.as_ref().ok_or(ShapeError::NoDenseInput)?;
+        let width = self.hidden_in_vectors();
         let zeros = |len| AlignedVec::zeros(len, "the state of a stream");
         let only = |cell, len| zeros(if self.shape().cell() == cell { len } else { 0 });
         Ok(Stepper {
             cell: self,
-            h: zeros(2 * hidden)?,
+            w,
+            width,
+            h: zeros(2 * width)?,
             now: 0,
-            c: only(Cell::Lstm, hidden)?,
-            rh: only(Cell::Gru, hidden)?,
+            c: only(Cell::Lstm, width)?,
+            rh: only(Cell::Gru, width)?,
             xw: only(Cell::GruAfter, self.u.row_len())?,
         })
     }
@@ -83,7 +86,7 @@ impl<E: Element> Stepper<'_, E> {
 
     /// The state: h `[H]`, and c `[H]` of an LSTM.
     pub fn state(&self) -> (&[E], &[E]) {
-        (self.h(), &self.c)
+        (self.h(), &self.c[..self.memory_len()])
     }
 
     /// Takes up a state that [`Stepper::state`] gave.
@@ -92,11 +95,10 @@ impl<E: Element> Stepper<'_, E> {
     /// A slice has another length; the state is as it was.
     pub fn set_state(&mut self, h: &[E], c: &[E]) -> Result<(), ShapeError> {
         let shape = self.cell.shape();
-        let hidden = shape.hidden();
-        shape.check("h", h.len(), hidden)?;
-        shape.check("c", c.len(), self.c.len())?;
-        self.h[self.now * hidden..][..hidden].copy_from_slice(h);
-        self.c.copy_from_slice(c);
+        shape.check("h", h.len(), shape.hidden())?;
+        shape.check("c", c.len(), self.memory_len())?;
+        self.h[self.now * self.width..][..h.len()].copy_from_slice(h);
+        self.c[..c.len()].copy_from_slice(c);
         Ok(())
     }
 
@@ -107,42 +109,38 @@ impl<E: Element> Stepper<'_, E> {
     }
 
     fn h(&self) -> &[E] {
-        let hidden = self.cell.shape().hidden();
-        &self.h[self.now * hidden..][..hidden]
+        &self.h[self.now * self.width..][..self.cell.shape().hidden()]
+    }
+
+    /// Elements of c.
+    fn memory_len(&self) -> usize {
+        self.cell.shape().hidden().min(self.c.len())
     }
 
     /// x has I elements.
     fn advance(&mut self, x: &[E]) {
         let cell = self.cell;
-        let hidden = cell.shape().hidden();
         let states = self.h.as_mut_ptr();
         let next = 1 - self.now;
-        let mut args = Forward {
+        let stream = Stream {
+            hidden: self.width,
             x: x.as_ptr(),
-            x_stride: x.len(),
             // The halves of `h`.
-            h0: states.wrapping_add(self.now * hidden),
-            h: states.wrapping_add(next * hidden),
+            h_before: states.wrapping_add(self.now * self.width),
+            h: states.wrapping_add(next * self.width),
             c: self.c.as_mut_ptr(),
             rh: self.rh.as_mut_ptr(),
-            ..cell.forward_args(1)
+            xw: self.xw.as_mut_ptr(),
+            bias: cell.bias.as_ptr(),
+            bias_hidden: cell.bias_hidden.as_ptr(),
         };
-        let work = Work {
-            steps: 0..1,
-            rows: 0..1,
-            share: (0, 1),
-            phase: Phase::All,
+        let run = match cell.shape().cell() {
+            Cell::Rnn => E::rnn_step,
+            Cell::Lstm => E::lstm_step,
+            Cell::Gru => E::gru_step,
+            Cell::GruAfter => E::gru_after_step,
         };
-        if !self.xw.is_empty() {
-            let xw = self.xw.as_mut_ptr();
-            // SAFETY: `x` is the input of one row, and `xw` has room for its row.
-            unsafe { cell.input_product(&args, xw, 0..1, &work) };
-            args.init = Init::Rows {
-                base: xw,
-                stride: self.xw.len(),
-            };
-        }
-        cell.run_forward(&args, work);
+        run(cell.level(), &stream, self.w.weights(), cell.u.weights());
         self.now = next;
     }
 }

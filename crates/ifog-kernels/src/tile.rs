@@ -46,6 +46,9 @@ pub(crate) struct Product<'a, E> {
 
 /// What a tile does around its products, row by row. A row of a tile has as many vectors as the panel, side by side.
 pub(crate) trait TileOp<S: Simd> {
+    /// Vectors of a unit block: the panels have a multiple of it.
+    const GATES: usize = 1;
+
     /// Whether the product loop prefetches ahead; else that is left to the hardware.
     const PREFETCH: bool = false;
 
@@ -255,8 +258,8 @@ pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S>>(
     }
 }
 
-/// [`sweep`] over a single row, where a step may be shorter than the call of a microkernel with its pointers: the products
-/// are inlined.
+/// [`sweep`] over a single row, where a step may be shorter than the call of a microkernel with its pointers: products and
+/// epilogue are inlined, and what passes between them stays in registers.
 ///
 /// # Safety
 /// As for [`sweep`].
@@ -269,60 +272,59 @@ unsafe fn sweep_row<S: Simd, Op: TileOp<S>>(
     row: usize,
 ) {
     let layout = products[0].right.layout;
-    let mut scratch = MaybeUninit::<Scratch<S::V>>::uninit();
-    let slot = scratch.as_mut_ptr().cast::<S::Elem>();
-    for index in panels {
-        let panel = Panel {
-            index,
-            vectors: layout.gates * layout.blocks_of(index),
-        };
-        // SAFETY: passed on from the caller; the slot takes the vectors of a row.
+    for panel in panels {
+        // SAFETY: passed on from the caller.
         unsafe {
-            let start = op.start(s, row, panel, slot);
-            let out = op.out(row, panel);
-            let to = out.unwrap_or(slot);
-            match panel.vectors {
-                1 => row_body::<S, 1>(s, start, &products, index, row, to),
-                2 => row_body::<S, 2>(s, start, &products, index, row, to),
-                3 => row_body::<S, 3>(s, start, &products, index, row, to),
-                _ => row_body::<S, 4>(s, start, &products, index, row, to),
-            }
-            if out.is_none() {
-                op.finish(s, row, panel, slot);
+            match layout.gates * layout.blocks_of(panel) {
+                1 => row_tile::<S, Op, 1>(s, op, &products, panel, row),
+                2 => row_tile::<S, Op, 2>(s, op, &products, panel, row),
+                3 => row_tile::<S, Op, 3>(s, op, &products, panel, row),
+                _ => row_tile::<S, Op, 4>(s, op, &products, panel, row),
             }
         }
     }
 }
 
+/// One panel of a single row. Nothing where panels of `Op` cannot be of NV vectors.
+///
 /// # Safety
-/// As for [`sweep`]; `start` is readable and `to` writable for NV vectors.
+/// As for [`sweep`].
 #[inline(always)]
-unsafe fn row_body<S: Simd, const NV: usize>(
+unsafe fn row_tile<S: Simd, Op: TileOp<S>, const NV: usize>(
     s: S,
-    start: *const S::Elem,
+    op: &Op,
     products: &[Product<'_, S::Elem>; 2],
-    panel: usize,
+    index: usize,
     row: usize,
-    to: *mut S::Elem,
 ) {
-    // SAFETY: passed on from the caller.
+    if !NV.is_multiple_of(Op::GATES) {
+        return;
+    }
+    let panel = Panel { index, vectors: NV };
+    let mut acc = [s.splat(S::Elem::ZERO); NV];
+    let slot = acc.as_mut_ptr().cast::<S::Elem>();
+    // SAFETY: passed on from the caller; `acc` takes the vectors of a row.
     unsafe {
-        let mut acc: [S::V; NV] = vectors(s, start);
+        let mut sum: [S::V; NV] = vectors(s, op.start(s, row, panel, slot));
         for product in products {
             let left = product.left.at(row);
-            let mut right = product.right.panel(panel);
+            let mut right = product.right.panel(index);
             right = right.wrapping_add(product.first * NV * S::LANES);
             for k in 0..product.len {
                 let x = s.splat(*left.add(k));
                 let w: [S::V; NV] = vectors(s, right);
                 for v in 0..NV {
-                    acc[v] = s.mul_add(x, w[v], acc[v]);
+                    sum[v] = s.mul_add(x, w[v], sum[v]);
                 }
                 right = right.add(NV * S::LANES);
             }
         }
+        let out = op.out(row, panel);
         for v in 0..NV {
-            s.store(to.add(v * S::LANES), acc[v]);
+            s.store(out.unwrap_or(slot).add(v * S::LANES), sum[v]);
+        }
+        if out.is_none() {
+            op.finish(s, row, panel, slot);
         }
     }
 }

@@ -142,6 +142,9 @@ impl<E: Element> Forward<E> {
 
 /// The steps of one cell: each of the four implements its sweeps.
 pub(crate) trait CellForward {
+    /// Whether x W can be part of a step. Reset-after keeps x W_n and h U_n apart.
+    const FUSES: bool = true;
+
     /// # Safety
     /// `args` holds step `step` and the rows and panels of `work`.
     unsafe fn step<S: Simd>(

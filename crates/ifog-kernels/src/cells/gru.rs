@@ -73,6 +73,8 @@ struct ForwardCandidate<E> {
 }
 
 impl<S: Simd> TileOp<S> for ForwardGates<S::Elem> {
+    const GATES: usize = 2;
+
     #[inline(always)]
     unsafe fn start(&self, _s: S, row: usize, panel: Panel, _slot: *mut S::Elem) -> *const S::Elem {
         // SAFETY: the caller vouches for row and panel.

@@ -25,6 +25,8 @@ use crate::tile::{self, Panel, Product, Rows, TileOp, sweep};
 pub(crate) struct GruAfter;
 
 impl CellForward for GruAfter {
+    const FUSES: bool = false;
+
     #[inline(always)]
     unsafe fn step<S: Simd>(
         s: S,
@@ -52,6 +54,8 @@ struct Forward<E> {
 }
 
 impl<S: Simd> TileOp<S> for Forward<S::Elem> {
+    const GATES: usize = 3;
+
     /// a_r and a_z so far, and b_hn for q.
     #[inline(always)]
     unsafe fn start(&self, s: S, row: usize, panel: Panel, slot: *mut S::Elem) -> *const S::Elem {

@@ -57,6 +57,8 @@ struct Forward<E> {
 }
 
 impl<S: Simd> TileOp<S> for Forward<S::Elem> {
+    const GATES: usize = 4;
+
     #[inline(always)]
     unsafe fn start(&self, _s: S, row: usize, panel: Panel, _slot: *mut S::Elem) -> *const S::Elem {
         // SAFETY: the caller vouches for row and panel.

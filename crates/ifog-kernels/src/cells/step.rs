@@ -1,0 +1,77 @@
+//! One step of one row, for streams: [`forward_body`] where all is known that a stream has no use for, so that what is left
+//! is little more than the products and the gates.
+
+use super::forward::{
+    CellForward, Forward, ForwardWeights, Init, InputProduct, Phase, Weights, Work, forward_body,
+    input_body,
+};
+use crate::simd::Simd;
+use crate::tile::Rows;
+
+/// The memory of a stream. The states are of whole vectors, so that no store is masked: what a masked store has written
+/// cannot be read before it has reached the cache.
+#[derive(Clone, Copy)]
+pub struct Stream<E> {
+    /// H in whole vectors.
+    pub(crate) hidden: usize,
+    /// `[I]`.
+    pub(crate) x: *const E,
+    pub(crate) h_before: *const E,
+    pub(crate) h: *mut E,
+    /// LSTM only.
+    pub(crate) c: *mut E,
+    /// r ⊙ h; GRU reset-before only.
+    pub(crate) rh: *mut E,
+    /// Takes x W + b in panel order; GRU reset-after only.
+    pub(crate) xw: *mut E,
+    /// A row in panel order.
+    pub(crate) bias: *const E,
+    /// b_hn; GRU reset-after only.
+    pub(crate) bias_hidden: *const E,
+}
+
+#[inline(always)]
+pub(crate) fn step_body<S: Simd, C: CellForward>(
+    s: S,
+    stream: &Stream<S::Elem>,
+    w: Weights<'_, S::Elem>,
+    u: Weights<'_, S::Elem>,
+) {
+    let (init, w) = if C::FUSES {
+        (Init::Bias(stream.bias), Some(w))
+    } else {
+        let product = InputProduct {
+            left: Rows::flat(stream.x, 0),
+            out: Rows::flat(stream.xw, 0),
+            bias: stream.bias,
+        };
+        input_body(s, &product, w, 0..1, (0, 1));
+        let base = stream.xw.cast_const();
+        (Init::Rows { base, stride: 0 }, None)
+    };
+    let args = Forward {
+        batch: 1,
+        hidden: stream.hidden,
+        init,
+        x: stream.x,
+        x_stride: 0,
+        gates: core::ptr::null_mut(),
+        width: 0,
+        h0: stream.h_before,
+        h0_stride: 0,
+        h: stream.h,
+        h_stride: 0,
+        c: stream.c,
+        c_step: 0,
+        rh: stream.rh,
+        rh_step: 0,
+        bias_hidden: stream.bias_hidden,
+    };
+    let work = Work {
+        steps: 0..1,
+        rows: 0..1,
+        share: (0, 1),
+        phase: Phase::All,
+    };
+    forward_body::<S, C>(s, &args, ForwardWeights { u, w }, work);
+}
