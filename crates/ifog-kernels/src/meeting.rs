@@ -28,16 +28,23 @@ pub(crate) struct Meeting {
     patience: usize,
 }
 
-/// A part on a cache line of its own, away from the line that the adjacent-line prefetcher brings along.
-#[repr(align(128))]
 struct Part {
+    claim: Apart<Claim>,
+    /// Rounds of this part that are done: what the others look at all the time.
+    done: Apart<AtomicUsize>,
+}
+
+/// Left alone by the others while its thread is there.
+struct Claim {
     /// The first round of this part that nobody has taken.
     taken: AtomicUsize,
-    /// Rounds of this part that are done.
-    done: AtomicUsize,
     /// Who took it last.
     holder: AtomicUsize,
 }
+
+/// On a cache line of its own, away from the line that the adjacent-line prefetcher brings along.
+#[repr(align(128))]
+struct Apart<T>(T);
 
 impl Meeting {
     /// `count` parts of each of `rounds` rounds.
@@ -49,9 +56,11 @@ impl Meeting {
         Self {
             parts: [const {
                 Part {
-                    taken: AtomicUsize::new(0),
-                    done: AtomicUsize::new(0),
-                    holder: AtomicUsize::new(0),
+                    claim: Apart(Claim {
+                        taken: AtomicUsize::new(0),
+                        holder: AtomicUsize::new(0),
+                    }),
+                    done: Apart(AtomicUsize::new(0)),
                 }
             }; MOST_PARTS],
             count,
@@ -73,7 +82,7 @@ impl Meeting {
     pub(crate) fn attend(&self, own: usize, work: &(dyn Fn(usize, usize) + Sync)) {
         self.here.fetch_or(1 << own, Ordering::Relaxed);
         // Who is late joins the last round that this part has seen, which others may still be working on.
-        let first = self.parts[own].done.load(Ordering::Acquire);
+        let first = self.parts[own].done.0.load(Ordering::Acquire);
         for round in first.saturating_sub(1)..self.rounds {
             if !self.is_here(own) {
                 return;
@@ -99,7 +108,7 @@ impl Meeting {
     ) {
         let state = &self.parts[part];
         let mut spins = 0usize;
-        while state.done.load(Ordering::Acquire) <= round {
+        while state.done.0.load(Ordering::Acquire) <= round {
             assert!(
                 !self.broken.load(Ordering::Relaxed),
                 "another part of the call panicked"
@@ -119,8 +128,8 @@ impl Meeting {
     /// step: so somebody always stays.
     fn leave_out(&self, own: usize, part: usize, round: usize) {
         let state = &self.parts[part];
-        let late = match state.taken.load(Ordering::Relaxed) > round {
-            true => state.holder.load(Ordering::Relaxed),
+        let late = match state.claim.0.taken.load(Ordering::Relaxed) > round {
+            true => state.claim.0.holder.load(Ordering::Relaxed),
             false => part,
         };
         if late == own {
@@ -143,15 +152,17 @@ impl Meeting {
     ) -> bool {
         let state = &self.parts[part];
         let taken = state
+            .claim
+            .0
             .taken
             .compare_exchange(round, round + 1, Ordering::Acquire, Ordering::Relaxed)
             .is_ok();
         if taken {
-            state.holder.store(own, Ordering::Relaxed);
+            state.claim.0.holder.store(own, Ordering::Relaxed);
             let broken = BrokenUnlessForgotten(&self.broken);
             work(round, part);
             core::mem::forget(broken);
-            state.done.store(round + 1, Ordering::Release);
+            state.done.0.store(round + 1, Ordering::Release);
         }
         taken
     }

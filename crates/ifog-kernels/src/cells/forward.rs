@@ -196,6 +196,9 @@ impl<'a, E: Element> ForwardWeights<'a, E> {
     }
 }
 
+/// Bytes.
+const CACHE_LINE: usize = 64;
+
 #[inline(always)]
 pub(crate) fn forward_body<S: Simd, C: CellForward>(
     s: S,
@@ -218,6 +221,15 @@ pub(crate) fn forward_body<S: Simd, C: CellForward>(
                 h_before: args.h_before(t),
                 h: Rows::flat(args.h.add(t * b * args.h_stride), args.h_stride),
             };
+            if work.share.1 > 1 {
+                // What other threads have just written comes all at once, not line by line.
+                for row in work.rows.clone() {
+                    let h = step.h_before.at(row);
+                    for unit in (0..args.hidden).step_by(CACHE_LINE / size_of::<S::Elem>()) {
+                        s.prefetch(h.wrapping_add(unit));
+                    }
+                }
+            }
             C::step(s, args, t, step, weights, &work);
         }
     }
