@@ -139,6 +139,8 @@ mod simd;
 mod split;
 mod stepper;
 mod tape;
+#[cfg(feature = "std")]
+mod team;
 mod tile;
 
 pub use bptt::Backprop;
@@ -156,3 +158,5 @@ pub use product::PackedMatrix;
 pub use sequence::{Infer, Record};
 pub use stepper::Stepper;
 pub use tape::Tape;
+#[cfg(feature = "std")]
+pub use team::Team;

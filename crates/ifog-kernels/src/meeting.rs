@@ -44,7 +44,7 @@ struct Claim {
 
 /// On a cache line of its own, away from the line that the adjacent-line prefetcher brings along.
 #[repr(align(128))]
-struct Apart<T>(T);
+pub(crate) struct Apart<T>(pub(crate) T);
 
 impl Meeting {
     /// `count` parts of each of `rounds` rounds.

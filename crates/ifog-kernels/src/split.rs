@@ -112,6 +112,16 @@ impl Split {
 }
 
 impl Steps {
+    /// The fastest number of parts of the units, up to `threads`, for threads that are awake.
+    #[cfg(feature = "std")]
+    pub(crate) fn units_worth(&self, threads: usize) -> usize {
+        let most = threads.min(MOST_PARTS).min(self.panels);
+        let time = |parts: &usize| self.time(1, *parts);
+        (1..=most)
+            .min_by(|a, b| time(a).total_cmp(&time(b)))
+            .unwrap_or(1)
+    }
+
     /// Nanoseconds with the rows in `rows` parts and the units in `units`.
     fn time(&self, rows: usize, units: usize) -> f64 {
         let here = self.batch.div_ceil(rows) as f64;

@@ -6,6 +6,13 @@ use crate::cells::step::Stream;
 use crate::element::Element;
 use crate::matrix::ShapeError;
 use crate::packed::{GateMatrix, PackedCell};
+#[cfg(feature = "std")]
+use crate::{
+    cells::forward::{Forward, Init, Phase, Work},
+    parallel::Shared,
+    split::Steps,
+    team::Team,
+};
 
 /// A stream through a cell: its state, on weights that any number of streams share.
 ///
@@ -44,6 +51,9 @@ pub struct Stepper<'a, E> {
     rh: AlignedVec<E>,
     /// x W + b, a row in panel order; reset-after only.
     xw: AlignedVec<E>,
+    /// And the parts of a step.
+    #[cfg(feature = "std")]
+    team: Option<(&'a Team, usize)>,
 }
 
 impl<E: Element> PackedCell<E> {
@@ -65,7 +75,28 @@ impl<E: Element> PackedCell<E> {
             c: only(Cell::Lstm, width)?,
             rh: only(Cell::Gru, width)?,
             xw: only(Cell::GruAfter, self.u.row_len())?,
+            #[cfg(feature = "std")]
+            team: None,
         })
+    }
+}
+
+#[cfg(feature = "std")]
+impl<'a, E: Element> Stepper<'a, E> {
+    /// The same stream, whose steps the threads of a team share where that is faster: from about 128 units on. Same bits.
+    #[must_use]
+    pub fn with_team(self, team: &'a Team) -> Self {
+        let shape = self.cell.shape();
+        let step = Steps {
+            // x W and h U.
+            hidden: shape.input() + shape.hidden(),
+            ..self.cell.steps(1, 1, self.cell.u.weights())
+        };
+        let parts = step.units_worth(team.threads());
+        Self {
+            team: (parts > 1).then_some((team, parts)),
+            ..self
+        }
     }
 }
 
@@ -119,15 +150,19 @@ impl<E: Element> Stepper<'_, E> {
 
     /// x has I elements.
     fn advance(&mut self, x: &[E]) {
+        #[cfg(feature = "std")]
+        if let Some((team, parts)) = self.team {
+            self.advance_together(x, team, parts);
+            self.now = 1 - self.now;
+            return;
+        }
         let cell = self.cell;
-        let states = self.h.as_mut_ptr();
-        let next = 1 - self.now;
+        let (h_before, h) = self.states();
         let stream = Stream {
             hidden: self.width,
             x: x.as_ptr(),
-            // The halves of `h`.
-            h_before: states.wrapping_add(self.now * self.width),
-            h: states.wrapping_add(next * self.width),
+            h_before,
+            h,
             c: self.c.as_mut_ptr(),
             rh: self.rh.as_mut_ptr(),
             xw: self.xw.as_mut_ptr(),
@@ -141,6 +176,57 @@ impl<E: Element> Stepper<'_, E> {
             Cell::GruAfter => E::gru_after_step,
         };
         run(cell.level(), &stream, self.w.weights(), cell.u.weights());
-        self.now = next;
+        self.now = 1 - self.now;
+    }
+
+    /// The units in parts, by the general kernels.
+    #[cfg(feature = "std")]
+    fn advance_together(&mut self, x: &[E], team: &Team, parts: usize) {
+        let cell = self.cell;
+        let (h0, h) = self.states();
+        let args = Forward {
+            hidden: self.width,
+            x: x.as_ptr(),
+            x_stride: x.len(),
+            h0,
+            h,
+            c: self.c.as_mut_ptr(),
+            rh: self.rh.as_mut_ptr(),
+            ..cell.forward_args(1)
+        };
+        let ahead = (!self.xw.is_empty()).then(|| (self.xw.as_mut_ptr(), self.xw.len()));
+        let phases: &[Phase] = match cell.phases() {
+            1 => &[Phase::All],
+            _ => &[Phase::First, Phase::Second],
+        };
+        let shared = Shared((args, ahead));
+        for &phase in phases {
+            team.run(&|part| {
+                if part >= parts {
+                    return;
+                }
+                let (mut args, ahead) = *shared.inner();
+                let work = Work {
+                    steps: 0..1,
+                    rows: 0..1,
+                    share: (part, parts),
+                    phase,
+                };
+                if let Some((base, stride)) = ahead {
+                    // SAFETY: `x` is the input of one row, and the buffer has room for its row, of which this part fills and
+                    // reads its own panels.
+                    unsafe { cell.input_product(&args, base, 0..1, &work) };
+                    args.init = Init::Rows { base, stride };
+                }
+                cell.run_forward(&args, work);
+            });
+        }
+    }
+
+    /// The state, and where the next one goes.
+    fn states(&mut self) -> (*const E, *mut E) {
+        let halves = self.h.as_mut_ptr();
+        let half = |index: usize| halves.wrapping_add(index * self.width);
+        (half(self.now), half(1 - self.now))
     }
 }

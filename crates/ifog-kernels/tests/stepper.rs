@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use ifog_kernels::{
-    Cell, Infer, Input, Level, MatMut, MatRef, PackedCell, Shape, ShapeError, Threads, Uses,
+    Cell, Infer, Input, Level, MatMut, MatRef, PackedCell, Shape, ShapeError, Team, Threads, Uses,
 };
 use proptest::prelude::*;
 
@@ -61,6 +61,31 @@ proptest! {
                 prop_assert_eq!(&out[..], expected, "{} at {}", shape.cell(), level);
             }
             prop_assert_eq!(stream.state(), (&h[..], &c[..]));
+        }
+    }
+}
+
+/// More panels than threads, fewer, and as many.
+#[test]
+fn a_team_gives_the_bits_of_one_thread() {
+    let team = Team::new(3, |_| {}).unwrap();
+    for cell in Cell::ALL {
+        for (input, hidden) in [(7, 300), (300, 40), (129, 128)] {
+            let shape = Shape::new(cell, input, hidden).unwrap();
+            for level in Level::available() {
+                let cell = cell_of(level, shape);
+                let (mut alone, mut together) = (
+                    cell.stepper().unwrap(),
+                    cell.stepper().unwrap().with_team(&team),
+                );
+                let (mut a, mut b) = (vec![0.0; hidden], vec![0.0; hidden]);
+                for x in numbers(30 * input, 1.0).chunks_exact(input) {
+                    alone.step(x, &mut a).unwrap();
+                    together.step(x, &mut b).unwrap();
+                    assert_eq!(a, b, "{} {input} → {hidden} at {level}", shape.cell());
+                }
+                assert_eq!(alone.state(), together.state());
+            }
         }
     }
 }

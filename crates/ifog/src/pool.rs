@@ -34,18 +34,48 @@ impl Pool {
     /// # Errors
     /// The system refuses to start so many.
     pub fn new(threads: usize) -> Result<Self, PoolError> {
+        Self::started(threads, |_| {})
+    }
+
+    /// The same with every thread on a core of its own, where the system lets one choose: what is measured should not share
+    /// a core while another is idle.
+    ///
+    /// # Errors
+    /// The system refuses to start so many.
+    pub fn pinned(threads: usize) -> Result<Self, PoolError> {
+        Self::started(threads, pin)
+    }
+
+    fn started(
+        threads: usize,
+        start: impl Fn(usize) + Send + Sync + 'static,
+    ) -> Result<Self, PoolError> {
         if threads > MOST_THREADS {
             let reason = format!("the most is {MOST_THREADS}");
             return Err(PoolError::new(threads, reason));
         }
         #[cfg(feature = "rayon")]
         {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .start_handler(start)
+                .build();
             let pool = pool.map_err(|error| PoolError::new(threads, error))?;
             Ok(Self { pool })
         }
         #[cfg(not(feature = "rayon"))]
-        Ok(Self {})
+        {
+            let _ = start;
+            Ok(Self {})
+        }
+    }
+
+    /// The number of the calling thread in its pool.
+    pub(crate) fn this_thread() -> usize {
+        #[cfg(feature = "rayon")]
+        return rayon::current_thread_index().unwrap_or(0);
+        #[cfg(not(feature = "rayon"))]
+        0
     }
 
     /// How many threads.
@@ -64,3 +94,25 @@ impl Pool {
         f()
     }
 }
+
+/// Moves the calling thread to one of the cores that the process may use: the n-th, counted round.
+#[cfg(target_os = "linux")]
+pub(crate) fn pin(n: usize) {
+    use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
+    // Those of the first thread, which is never moved; a new thread begins with those of the one that started it.
+    let process = Pid::from_raw(std::process::id().cast_signed());
+    let Ok(allowed) = sched_getaffinity(process) else {
+        return;
+    };
+    let cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+    if let Some(core) = cores.cycle().nth(n) {
+        let mut only = CpuSet::new();
+        only.set(core);
+        // A system that does not want it leaves the thread where it is.
+        let _ = sched_setaffinity(None, &only);
+    }
+}
+
+/// Only Linux is asked.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn pin(_: usize) {}

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use ifog_kernels::{
     Backprop, Cell, Infer, Input, Level, PackedCell, Record, Shape, ShapeError, Stepper, Tape,
-    Threads, Uses,
+    Team, Threads, Uses,
 };
 
 use super::timing::time;
 use super::{Case, Effort, Pass, Timing};
 use crate::cost::{MemoryError, reserve};
 use crate::network::{matrix, matrix_mut};
-use crate::pool::{Pool, PoolError};
+use crate::pool::{Pool, PoolError, pin};
 
 /// A case that is ready to run.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Workload {
     pub fn new(case: Case, level: Level) -> Result<Self, BenchError> {
         let shape = Shape::new(case.cell, case.input, case.hidden)?;
         reserve(bytes(&case, shape))?;
-        let pool = Pool::new(case.threads)?;
+        let pool = Pool::pinned(case.threads)?;
         let train = case.pass == Pass::Train;
         let uses = Uses {
             dense_input: true,
@@ -144,11 +144,20 @@ impl Workload {
             ..
         } = self;
         pool.install(|| match case.pass {
-            Pass::Step => match cell.stepper() {
-                Ok(mut stepper) => run(&mut || step(&mut stepper, buffers)),
+            Pass::Step => {
                 // `new` packs for dense inputs.
-                Err(error) => panic!("{error}"),
-            },
+                let stepper = cell.stepper().unwrap_or_else(|error| panic!("{error}"));
+                if case.threads == 1 {
+                    return run(&mut stepping(stepper, buffers));
+                }
+                let this = Pool::this_thread();
+                let team = Team::new(case.threads, move |helper| pin(this + helper));
+                match team {
+                    Ok(team) => run(&mut stepping(stepper.with_team(&team), buffers)),
+                    // The pool has started as many.
+                    Err(error) => panic!("{error}"),
+                }
+            }
             Pass::Infer => run(&mut || infer(cell, case, buffers)),
             Pass::Train => run(&mut || train(cell, case, buffers)),
         })
@@ -232,9 +241,14 @@ fn bytes(case: &Case, shape: Shape) -> u128 {
     times(floats, size_of::<f32>())
 }
 
-fn step(stepper: &mut Stepper<'_, f32>, buffers: &mut Buffers) {
-    if let Err(error) = stepper.step(&buffers.x, &mut buffers.out) {
-        panic!("{error}");
+fn stepping<'a>(
+    mut stepper: Stepper<'a, f32>,
+    Buffers { x, out, .. }: &'a mut Buffers,
+) -> impl FnMut() + 'a {
+    move || {
+        stepper
+            .step(x, out)
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 }
 

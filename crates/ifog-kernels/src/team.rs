@@ -1,0 +1,366 @@
+//! Threads that stay awake between the steps of a stream.
+//!
+//! ```text
+//! caller      job, round + 1 ─┬─ part 0 ── every part that nobody has taken ── waits ── returns
+//! helper p                    └─ sees the round, takes part p, does it
+//! ```
+//!
+//! A round costs two trips of a cache line, about 150 ns: little beside a step of 128 units or more, where rousing the
+//! threads of a pool would cost more than the step. The caller never waits for a helper that has not come, so a round ends
+//! whatever becomes of the helpers; it waits for one that has begun.
+
+use std::boxed::Box;
+use std::cell::UnsafeCell;
+use std::hint::spin_loop;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{JoinHandle, Thread};
+use std::vec::Vec;
+
+use crate::meeting::{Apart, MOST_PARTS};
+
+/// Helpers for [`Stepper::with_team`](crate::Stepper::with_team).
+///
+/// A helper spins on its core for about a tenth of a millisecond after the last step, and then sleeps; the next step rouses
+/// it (the only system call) and does without it. Several streams may share a team; of two that step at the same time,
+/// one goes alone.
+///
+/// ```
+/// use ifog_kernels::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let shape = Shape::new(Cell::Lstm, 256, 256)?;
+/// let mut cell = PackedCell::new(Level::detect()?, shape, Uses { dense_input: true, backward: false })?;
+/// cell.pack(shape.split(&vec![0.01f32; shape.param_len()])?);
+///
+/// let team = Team::new(2, |_helper| {})?;
+/// let (mut alone, mut shared) = (cell.stepper()?, cell.stepper()?.with_team(&team));
+/// let (mut a, mut b) = ([0.0; 256], [0.0; 256]);
+/// alone.step(&[0.5; 256], &mut a)?;
+/// shared.step(&[0.5; 256], &mut b)?;
+/// assert_eq!(a, b);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Team {
+    rounds: Arc<Rounds>,
+    helpers: Vec<JoinHandle<()>>,
+}
+
+/// What caller and helpers share.
+struct Rounds {
+    round: Apart<AtomicUsize>,
+    /// Written by the caller before it opens a round, read by who has taken a part of that round.
+    job: UnsafeCell<Option<Job>>,
+    /// One for each helper.
+    parts: Box<[Part]>,
+    /// A caller is in a round.
+    busy: AtomicBool,
+    /// A helper panicked.
+    broken: AtomicBool,
+    closed: AtomicBool,
+    /// Spins until a helper sleeps.
+    patience: usize,
+}
+
+/// The part of one helper: of every round, each is taken by exactly one thread.
+struct Part {
+    /// The last round of which it was taken.
+    taken: Apart<AtomicUsize>,
+    /// The last round of which it is done.
+    done: Apart<AtomicUsize>,
+    asleep: Apart<AtomicBool>,
+}
+
+/// A borrow of the caller's closure, without its lifetime.
+#[derive(Clone, Copy)]
+struct Job(*const (dyn Fn(usize) + Sync));
+
+// SAFETY: `job` is written before a round opens and read by those who have taken a part of it; the caller leaves the
+// round, and lets go of the closure, when all parts are done. The closure is `Sync`.
+unsafe impl Sync for Rounds {}
+// SAFETY: as above: a helper gets no more than a shared borrow of a `Sync` closure.
+unsafe impl Send for Rounds {}
+
+impl Team {
+    /// A team of `threads`, the calling one among them: starts `threads` − 1 helpers, at most 15. Each calls `start` with its
+    /// number, from 1, before it helps: the place to give it a core or a priority.
+    ///
+    /// # Errors
+    /// The system does not start a thread.
+    pub fn new(
+        threads: usize,
+        start: impl Fn(usize) + Clone + Send + 'static,
+    ) -> std::io::Result<Self> {
+        Self::with_patience(threads, PATIENCE, start)
+    }
+
+    fn with_patience(
+        threads: usize,
+        patience: usize,
+        start: impl Fn(usize) + Clone + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let helpers = threads.clamp(1, MOST_PARTS) - 1;
+        let part = || Part {
+            taken: Apart(AtomicUsize::new(0)),
+            done: Apart(AtomicUsize::new(0)),
+            asleep: Apart(AtomicBool::new(false)),
+        };
+        let rounds = Arc::new(Rounds {
+            round: Apart(AtomicUsize::new(0)),
+            job: UnsafeCell::new(None),
+            parts: core::iter::repeat_with(part).take(helpers).collect(),
+            busy: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            patience,
+        });
+        let mut team = Self {
+            rounds: Arc::clone(&rounds),
+            helpers: Vec::new(),
+        };
+        for helper in 0..helpers {
+            let (rounds, start) = (Arc::clone(&rounds), start.clone());
+            let thread = std::thread::Builder::new().spawn(move || {
+                start(helper + 1);
+                rounds.help(helper);
+            })?;
+            team.helpers.push(thread);
+        }
+        Ok(team)
+    }
+
+    /// Threads, the caller's among them.
+    pub fn threads(&self) -> usize {
+        self.helpers.len() + 1
+    }
+
+    /// Calls `work(part)` once for each part below [`Team::threads`]; what it wrote is visible when this returns.
+    ///
+    /// # Panics
+    /// `work` panicked, on this thread or another.
+    pub(crate) fn run(&self, work: &(dyn Fn(usize) + Sync)) {
+        let rounds = &*self.rounds;
+        if rounds.busy.swap(true, Ordering::Acquire) {
+            return (0..self.threads()).for_each(work);
+        }
+        let round = rounds.round.0.load(Ordering::Relaxed) + 1;
+        let work_until_done: *const (dyn Fn(usize) + Sync + '_) = work;
+        // SAFETY: no round is open, so nobody reads the job. Its lifetime is forgotten for as long as this call lasts: `Open`
+        // does not let it end before every part is done, be it by a panic.
+        unsafe {
+            let job = core::mem::transmute::<
+                *const (dyn Fn(usize) + Sync + '_),
+                *const (dyn Fn(usize) + Sync + 'static),
+            >(work_until_done);
+            *rounds.job.get() = Some(Job(job));
+        }
+        // Either this thread sees a helper asleep, or the helper sees the round.
+        rounds.round.0.store(round, Ordering::SeqCst);
+        let mut open = Open {
+            rounds,
+            round,
+            work: None,
+        };
+        for (part, helper) in rounds.parts.iter().zip(&self.helpers) {
+            part.rouse(helper.thread());
+        }
+        work(0);
+        open.work = Some(work);
+        drop(open);
+        assert!(
+            !rounds.broken.load(Ordering::Relaxed),
+            "a helper of the team panicked"
+        );
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.rounds.closed.store(true, Ordering::SeqCst);
+        for helper in self.helpers.drain(..) {
+            helper.thread().unpark();
+            // A panic was reported by `run`.
+            let _ = helper.join();
+        }
+    }
+}
+
+impl core::fmt::Debug for Team {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Team")
+            .field("threads", &self.threads())
+            .finish()
+    }
+}
+
+impl Rounds {
+    /// The life of a helper.
+    fn help(&self, helper: usize) {
+        let part = &self.parts[helper];
+        let mut seen = 0;
+        let mut spins = 0;
+        while !self.closed.load(Ordering::Relaxed) {
+            let round = self.round.0.load(Ordering::Acquire);
+            if round != seen {
+                seen = round;
+                spins = 0;
+                if part.take(round) {
+                    // SAFETY: the part of the open round is this thread's, so the caller waits, and the job stands.
+                    let Some(Job(work)) = (unsafe { *self.job.get() }) else {
+                        continue;
+                    };
+                    let finish = Finish {
+                        rounds: self,
+                        part,
+                        round,
+                    };
+                    // SAFETY: as above.
+                    unsafe { (*work)(helper + 1) };
+                    drop(finish);
+                }
+            } else if spins < self.patience {
+                spins += 1;
+                spin_loop();
+            } else {
+                spins = 0;
+                part.asleep.0.store(true, Ordering::SeqCst);
+                if self.round.0.load(Ordering::SeqCst) == seen {
+                    std::thread::park();
+                }
+                part.asleep.0.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Part {
+    /// Whether the part of this round is now the calling thread's.
+    fn take(&self, round: usize) -> bool {
+        let last = self.taken.0.load(Ordering::Relaxed);
+        last < round
+            && self
+                .taken
+                .0
+                .compare_exchange(last, round, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    fn rouse(&self, thread: &Thread) {
+        if self.asleep.0.load(Ordering::SeqCst) {
+            thread.unpark();
+        }
+    }
+}
+
+/// An open round. Dropped, it does what nobody has taken, and waits for the rest.
+struct Open<'a> {
+    rounds: &'a Rounds,
+    round: usize,
+    /// None after a panic: the result is lost anyway.
+    work: Option<&'a (dyn Fn(usize) + Sync)>,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        for (helper, part) in self.rounds.parts.iter().enumerate() {
+            if part.take(self.round) {
+                if let Some(work) = self.work {
+                    work(helper + 1);
+                }
+                continue;
+            }
+            let mut spins = 0_usize;
+            while part.done.0.load(Ordering::Acquire) < self.round {
+                spins += 1;
+                if spins > YIELD_AFTER {
+                    // It has lost its core.
+                    std::thread::yield_now();
+                } else {
+                    spin_loop();
+                }
+            }
+        }
+        self.rounds.busy.store(false, Ordering::Release);
+    }
+}
+
+/// A helper's part of a round. Dropped, it is done, be it by a panic.
+struct Finish<'a> {
+    rounds: &'a Rounds,
+    part: &'a Part,
+    round: usize,
+}
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.rounds.broken.store(true, Ordering::Relaxed);
+        }
+        self.part.done.0.store(self.round, Ordering::Release);
+    }
+}
+
+/// Spins of a helper, about 20 ns each, from the last round until it sleeps.
+const PATIENCE: usize = 5_000;
+/// Spins of a caller until it gives its core to a helper that has begun.
+const YIELD_AFTER: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    /// Each part of each round once, and visible after it, with helpers that are awake, fall asleep at once, or more than the
+    /// machine has cores.
+    #[test]
+    fn every_part_of_every_round_is_done_once() {
+        for threads in 1..=4 {
+            for patience in [0, 50, PATIENCE] {
+                let team = Team::with_patience(threads, patience, |_| {}).unwrap();
+                assert_eq!(team.threads(), threads);
+                let counts: Vec<AtomicU64> = (0..threads).map(|_| AtomicU64::new(0)).collect();
+                for round in 1..=2_000 {
+                    team.run(&|part| {
+                        counts[part].fetch_add(1, Ordering::Relaxed);
+                    });
+                    for count in &counts {
+                        assert_eq!(count.load(Ordering::Relaxed), round);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_callers_one_goes_alone() {
+        let team = Team::new(2, |_| {}).unwrap();
+        let sum = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..2_000 {
+                        team.run(&|part| {
+                            sum.fetch_add(1 + part as u64, Ordering::Relaxed);
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(sum.into_inner(), 2 * 2_000 * 3);
+    }
+
+    #[test]
+    fn a_panic_on_any_thread_ends_the_round_and_is_reported() {
+        for at in 0..2 {
+            let team = Team::new(2, |_| {}).unwrap();
+            let run = || {
+                for _ in 0..10_000 {
+                    team.run(&|part| assert!(part != at, "planted"));
+                }
+            };
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+        }
+    }
+}
