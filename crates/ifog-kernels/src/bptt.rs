@@ -156,18 +156,12 @@ impl<E: Element> PackedCell<E> {
         let (h, columns) = (self.shape().hidden(), self.shape().columns());
         let (steps, batch) = tape.window;
         let width = self.shape().bias_len();
-        let gates = |column: usize, n: usize, lefts: [Option<Left<E>>; 3]| Outer {
-            reduce: Reduce { steps, batch },
-            lefts,
-            right: tape.gates[column..].as_ptr(),
-            right_stride: width,
-            n,
-        };
-        let left = |base: *const E, row_stride, m, out: *mut E| {
+        let left = |base: *const E, row_stride, m, range, out: *mut E| {
             Some(Left {
                 base,
                 row_stride,
                 m,
+                columns: range,
                 out,
                 out_stride: columns,
             })
@@ -178,53 +172,52 @@ impl<E: Element> PackedCell<E> {
             grads.b.as_mut_ptr(),
         );
         let x = match input {
-            Input::Dense(x) => left(x.data.as_ptr(), x.row_stride, self.shape().input(), w),
+            Input::Dense(x) => {
+                let inputs = self.shape().input();
+                left(x.data.as_ptr(), x.row_stride, inputs, (0, columns), w)
+            }
             Input::Tokens { .. } => None,
         };
         let slot = usize::from(planted(Bug::StateAfterTheStep));
         let h_before = tape.h(slot).as_ptr();
+        let state = |columns| left(h_before, h, h, columns, u);
+        let (lefts, cuts) = match self.shape().cell() {
+            Cell::Rnn | Cell::Lstm => ([state((0, columns)), None], [columns; 3]),
+            Cell::Gru => {
+                let rh = match planted(Bug::GruResetAfter) {
+                    true => h_before,
+                    false => tape.rh.as_ptr(),
+                };
+                let candidate = left(rh, h, h, (2 * h, 3 * h), u);
+                ([state((0, 2 * h)), candidate], [2 * h, 3 * h, 3 * h])
+            }
+            Cell::GruAfter => {
+                // dq, behind the other gates, is the gradient of h U_n + b_hn.
+                let q = match planted(Bug::GruAfterHiddenWeights) {
+                    true => state((2 * h, 3 * h)),
+                    false => left(h_before, h, h, (3 * h, 4 * h), u.wrapping_sub(h)),
+                };
+                ([state((0, 2 * h)), q], [2 * h, 3 * h, 4 * h])
+            }
+        };
+        let args = Outer {
+            reduce: Reduce { steps, batch },
+            lefts: [x, lefts[0], lefts[1], Some(ones(width, b))],
+            right: tape.gates.as_ptr(),
+            right_stride: width,
+            cuts,
+        };
         // SAFETY: the tape holds T·B rows of h, r ⊙ h and gates; columns and outs are within the gradients.
         unsafe {
             if let Input::Tokens { ids, .. } = input {
-                let table = gates(0, columns, [None; 3]);
+                let table = Outer {
+                    cuts: [columns; 3],
+                    ..args
+                };
                 outer::scatter_rows(self.level(), table, ids.as_ptr(), w, threads);
             }
-            let mut run = |args| outer::run(self.level(), args, scratch, threads);
-            match self.shape().cell() {
-                // One pass over the gate gradients for W, U and b.
-                Cell::Rnn | Cell::Lstm => {
-                    run(gates(
-                        0,
-                        columns,
-                        [x, left(h_before, h, h, u), Some(ones(b))],
-                    ));
-                }
-                Cell::Gru => {
-                    run(gates(0, columns, [x, Some(ones(b)), None]));
-                    run(gates(0, 2 * h, [left(h_before, h, h, u), None, None]));
-                    let rh = if planted(Bug::GruResetAfter) {
-                        h_before
-                    } else {
-                        tape.rh.as_ptr()
-                    };
-                    run(gates(2 * h, h, [left(rh, h, h, u.add(2 * h)), None, None]));
-                }
-                Cell::GruAfter => {
-                    run(gates(0, columns, [x, Some(ones(b)), None]));
-                    run(gates(0, 2 * h, [left(h_before, h, h, u), None, None]));
-                    let bias = Some(ones(b.add(3 * h)));
-                    let dq = if planted(Bug::GruAfterHiddenBias) {
-                        2 * h
-                    } else {
-                        3 * h
-                    };
-                    run(gates(
-                        dq,
-                        h,
-                        [left(h_before, h, h, u.add(2 * h)), bias, None],
-                    ));
-                }
-            }
+            // One pass over the gate gradients for W, U and b.
+            outer::run(self.level(), args, scratch, threads);
         }
     }
 }

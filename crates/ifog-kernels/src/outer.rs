@@ -40,19 +40,53 @@ pub(crate) struct Left<E> {
     pub(crate) base: *const E,
     pub(crate) row_stride: usize,
     pub(crate) m: usize,
-    /// `[m, n]`, rows `out_stride` apart.
+    /// The columns of the right factor that it is multiplied with: from the first to before the last.
+    pub(crate) columns: (usize, usize),
+    /// `[m, n]`, rows `out_stride` apart, as if it had all columns of the right factor.
     pub(crate) out: *mut E,
     pub(crate) out_stride: usize,
 }
 
-/// One or two left factors and ones, against one right factor `[T·B, n]`.
+/// Left factors and ones, against one right factor `[T·B, n]`.
 #[derive(Clone, Copy)]
 pub struct Outer<E> {
     pub(crate) reduce: Reduce,
-    pub(crate) lefts: [Option<Left<E>>; 3],
+    pub(crate) lefts: [Option<Left<E>>; 4],
     pub(crate) right: *const E,
     pub(crate) right_stride: usize,
-    pub(crate) n: usize,
+    /// Where its columns are cut: a left factor has all columns between two cuts, or none. The last is n.
+    pub(crate) cuts: [usize; 3],
+}
+
+impl<E> Outer<E> {
+    fn n(&self) -> usize {
+        self.cuts[2]
+    }
+
+    /// The spans between the cuts.
+    fn spans(&self) -> impl Iterator<Item = Range<usize>> {
+        let [first, second, n] = self.cuts;
+        [0..first, first..second, second..n].into_iter()
+    }
+
+    /// Panels of up to `width` columns; none lies across a cut.
+    fn panels(&self, width: usize) -> usize {
+        self.spans().map(|span| span.len().div_ceil(width)).sum()
+    }
+
+    /// The first column of a panel, and how many it has.
+    #[inline(always)]
+    fn panel(&self, mut panel: usize, width: usize) -> (usize, usize) {
+        for span in self.spans() {
+            let here = span.len().div_ceil(width);
+            if panel < here {
+                let column = span.start + panel * width;
+                return (column, width.min(span.end - column));
+            }
+            panel -= here;
+        }
+        (self.n(), 0)
+    }
 }
 
 impl Reduce {
@@ -99,10 +133,12 @@ pub fn accumulate_outer<E: Element>(
         bias.as_ref().is_none_or(|bias| bias.len() == right.cols),
         "length of the bias"
     );
+    let n = right.cols;
     let product = Left {
         base: left.data.as_ptr(),
         row_stride: left.row_stride,
         m: left.cols,
+        columns: (0, n),
         out: out.data.as_mut_ptr(),
         out_stride: out.row_stride,
     };
@@ -113,12 +149,13 @@ pub fn accumulate_outer<E: Element>(
         },
         lefts: [
             Some(product),
-            bias.map(|bias| ones(bias.as_mut_ptr())),
+            bias.map(|bias| ones(n, bias.as_mut_ptr())),
+            None,
             None,
         ],
         right: right.data.as_ptr(),
         right_stride: right.row_stride,
-        n: right.cols,
+        cuts: [n; 3],
     };
     // SAFETY: the shapes were checked; the matrices are borrowed for the call, out and bias exclusively.
     unsafe { run(level, args, scratch, threads) };
@@ -130,12 +167,13 @@ pub fn outer_scratch_len(m: usize, threads: Threads) -> usize {
     threads.count() * (KC * (m + 1 + 4 * 16) + 4 * 16)
 }
 
-/// A column of ones on the left: out is the sum of the right rows.
-pub(crate) fn ones<E>(out: *mut E) -> Left<E> {
+/// A column of ones on the left: out is the sum of the right rows, of `n` columns.
+pub(crate) fn ones<E>(n: usize, out: *mut E) -> Left<E> {
     Left {
         base: core::ptr::null(),
         row_stride: 0,
         m: 1,
+        columns: (0, n),
         out,
         out_stride: 0,
     }
@@ -149,9 +187,12 @@ pub(crate) unsafe fn run<E: Element>(
     scratch: &mut [E],
     threads: Threads,
 ) {
-    let m: usize = args.lefts.iter().flatten().map(|left| left.m).sum();
-    let flops = 2 * args.reduce.rows() * m * args.n;
-    let panels = args.n.div_ceil(4 * dispatch::lanes::<E>(level));
+    let products = args.lefts.iter().flatten();
+    let outputs: usize = products
+        .map(|left| left.m * (left.columns.1 - left.columns.0))
+        .sum();
+    let flops = 2 * args.reduce.rows() * outputs;
+    let panels = args.panels(4 * dispatch::lanes::<E>(level));
     let parts = threads.worth(flops);
     let each = scratch.len() / threads.count();
     // `outer_scratch_len` has room for the ones beside the columns of the left factors.
@@ -207,13 +248,14 @@ pub(crate) fn outer_body<S: Simd>(
                 place = place.add(kc * columns.len());
             }
             for panel in panels.clone() {
-                let column = panel * width;
-                let valid = width.min(args.n - column);
+                let (column, valid) = args.panel(panel, width);
                 pack_right::<S>(s, args, column, valid, k0, kc, right);
                 let mut place = lefts.cast_const();
                 for left in args.lefts.iter().flatten() {
                     let columns = parallel::share(left.m, part, parts);
-                    tiles(s, left, columns.clone(), (column, valid), kc, place, right);
+                    if (left.columns.0..left.columns.1).contains(&column) {
+                        tiles(s, left, columns.clone(), (column, valid), kc, place, right);
+                    }
                     place = place.add(kc * columns.len());
                 }
             }
@@ -384,8 +426,8 @@ pub(crate) unsafe fn scatter_rows<E: Element>(
     out: *mut E,
     threads: Threads,
 ) {
-    let vectors = args.n.div_ceil(dispatch::lanes::<E>(level));
-    let parts = threads.worth(args.reduce.rows() * args.n).min(vectors);
+    let vectors = args.n().div_ceil(dispatch::lanes::<E>(level));
+    let parts = threads.worth(args.reduce.rows() * args.n()).min(vectors);
     let shared = Shared((args, ids, out));
     parallel::run(parts, &|part| {
         let (args, ids, out) = shared.inner();
@@ -411,7 +453,7 @@ pub(crate) fn scatter_body<S: Simd>(
         let row = args.reduce.row(k);
         for v in vectors.clone() {
             let column = v * S::LANES;
-            let valid = args.n - column;
+            let valid = args.n() - column;
             // SAFETY: the row is one of T·B, its token a row of out; vector v starts before column n.
             unsafe {
                 let from = args.right.add(row * args.right_stride + column);
@@ -420,7 +462,7 @@ pub(crate) fn scatter_body<S: Simd>(
                 } else {
                     row
                 };
-                let to = out.add(*ids.add(token) as usize * args.n + column);
+                let to = out.add(*ids.add(token) as usize * args.n() + column);
                 let sum = s.add(tile::load(s, to, valid), tile::load(s, from, valid));
                 tile::store(s, to, sum, valid);
             }

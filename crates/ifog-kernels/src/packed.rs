@@ -145,7 +145,12 @@ impl<E: Element> PackedCell<E> {
 
     /// Elements of scratch that [`PackedCell::backward`] needs for B = `batch`.
     pub fn backward_scratch_len(&self, batch: usize, threads: Threads) -> usize {
-        let left = self.shape.input() + self.shape.hidden();
+        // The candidates of the GRUs have a left factor of their own.
+        let factors = match self.shape.cell() {
+            Cell::Rnn | Cell::Lstm => 1,
+            Cell::Gru | Cell::GruAfter => 2,
+        };
+        let left = self.shape.input() + factors * self.shape.hidden();
         let carry = batch.saturating_mul(self.shape.hidden());
         carry.saturating_add(outer::outer_scratch_len(left, threads))
     }

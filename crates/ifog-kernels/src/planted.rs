@@ -25,8 +25,8 @@ pub enum Bug {
     GruResetAfter,
     /// GRU reset-after: the carry is dh' ⊙ (1 − z) instead of dh' ⊙ z.
     GruAfterCarryComplement,
-    /// GRU reset-after: b_hn and U_n take da_n instead of dq.
-    GruAfterHiddenBias,
+    /// GRU reset-after: U_n takes da_n instead of dq.
+    GruAfterHiddenWeights,
     /// RNN: tanh' is 1 − x instead of 1 − x².
     RnnSlopeNotSquared,
     /// dU from the state after the step instead of before.
@@ -82,7 +82,7 @@ impl Bug {
         Self::GruResetForgotten,
         Self::GruResetAfter,
         Self::GruAfterCarryComplement,
-        Self::GruAfterHiddenBias,
+        Self::GruAfterHiddenWeights,
         Self::RnnSlopeNotSquared,
         Self::StateAfterTheStep,
         Self::BiasMissesARow,
