@@ -100,7 +100,8 @@ impl<E: Element> PackedCell<E> {
                 core::ptr::null_mut()
             },
         };
-        let shared = Shared((args, back));
+        // SAFETY: `Split::drive` hands out rows or panels to one part each.
+        let shared = unsafe { Shared::new((args, back)) };
         let split = Split::of(self.steps(steps, batch, back.weights()), threads.count());
         split.drive(0..steps + 1, true, (batch, self.phases()), &|work| {
             let (args, back) = shared.inner();
@@ -110,7 +111,8 @@ impl<E: Element> PackedCell<E> {
                 Cell::Gru => E::gru_backward,
                 Cell::GruAfter => E::gru_after_backward,
             };
-            run(self.level(), args, back.weights(), work);
+            // SAFETY: lengths were checked above; everything is borrowed for the call.
+            unsafe { run(self.level(), args, back.weights(), work) };
         });
         // SAFETY: lengths were checked above, and the matrices are borrowed for the call.
         unsafe { self.weight_gradients(tape, input, grads, scratch, threads) };

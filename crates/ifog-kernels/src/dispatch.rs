@@ -26,76 +26,110 @@ use crate::simd::{Microkernels, Simd};
 use crate::tile::{MAX_ROWS, Microkernel, Tile, most_rows, tile_body};
 
 /// The entries of an element type.
+///
+/// # Safety
+/// Of those that are unsafe: the pointers in the arguments are valid for the steps, rows and panels that the call is given,
+/// and nobody else uses what it writes there. The bodies say it each for itself.
 pub trait Entries: Sized {
     fn exp(level: Level, values: &mut [Self]);
     fn sigmoid(level: Level, values: &mut [Self]);
     fn tanh(level: Level, values: &mut [Self]);
     fn multiply_add_chains(level: Level, rounds: usize, values: &mut [Self; MOST_LANES]);
     fn read_passes(level: Level, data: &[Self], passes: usize, sum: &mut [Self; MOST_LANES]);
-    fn product(
+    unsafe fn product(
         level: Level,
         packed: &Packed<Self>,
         args: &Multiply<Self>,
         rows: Range<usize>,
         panels: Range<usize>,
     );
-    fn input_product(
+    unsafe fn input_product(
         level: Level,
         args: &InputProduct<Self>,
         w: Weights<'_, Self>,
         rows: Range<usize>,
         share: (usize, usize),
     );
-    fn rnn_forward(
+    unsafe fn rnn_forward(
         level: Level,
         args: &Forward<Self>,
         weights: ForwardWeights<'_, Self>,
         work: Work,
     );
-    fn lstm_forward(
+    unsafe fn lstm_forward(
         level: Level,
         args: &Forward<Self>,
         weights: ForwardWeights<'_, Self>,
         work: Work,
     );
-    fn gru_forward(
+    unsafe fn gru_forward(
         level: Level,
         args: &Forward<Self>,
         weights: ForwardWeights<'_, Self>,
         work: Work,
     );
-    fn gru_after_forward(
+    unsafe fn gru_after_forward(
         level: Level,
         args: &Forward<Self>,
         weights: ForwardWeights<'_, Self>,
         work: Work,
     );
-    fn rnn_step(level: Level, stream: &Stream<Self>, w: Weights<'_, Self>, u: Weights<'_, Self>);
-    fn lstm_step(level: Level, stream: &Stream<Self>, w: Weights<'_, Self>, u: Weights<'_, Self>);
-    fn gru_step(level: Level, stream: &Stream<Self>, w: Weights<'_, Self>, u: Weights<'_, Self>);
-    fn gru_after_step(
+    unsafe fn rnn_step(
         level: Level,
         stream: &Stream<Self>,
         w: Weights<'_, Self>,
         u: Weights<'_, Self>,
     );
-    fn rnn_backward(level: Level, args: &Backward<Self>, weights: Weights<'_, Self>, work: Work);
-    fn lstm_backward(level: Level, args: &Backward<Self>, weights: Weights<'_, Self>, work: Work);
-    fn gru_backward(level: Level, args: &Backward<Self>, weights: Weights<'_, Self>, work: Work);
-    fn gru_after_backward(
+    unsafe fn lstm_step(
+        level: Level,
+        stream: &Stream<Self>,
+        w: Weights<'_, Self>,
+        u: Weights<'_, Self>,
+    );
+    unsafe fn gru_step(
+        level: Level,
+        stream: &Stream<Self>,
+        w: Weights<'_, Self>,
+        u: Weights<'_, Self>,
+    );
+    unsafe fn gru_after_step(
+        level: Level,
+        stream: &Stream<Self>,
+        w: Weights<'_, Self>,
+        u: Weights<'_, Self>,
+    );
+    unsafe fn rnn_backward(
         level: Level,
         args: &Backward<Self>,
         weights: Weights<'_, Self>,
         work: Work,
     );
-    fn outer(
+    unsafe fn lstm_backward(
+        level: Level,
+        args: &Backward<Self>,
+        weights: Weights<'_, Self>,
+        work: Work,
+    );
+    unsafe fn gru_backward(
+        level: Level,
+        args: &Backward<Self>,
+        weights: Weights<'_, Self>,
+        work: Work,
+    );
+    unsafe fn gru_after_backward(
+        level: Level,
+        args: &Backward<Self>,
+        weights: Weights<'_, Self>,
+        work: Work,
+    );
+    unsafe fn outer(
         level: Level,
         args: &Outer<Self>,
         panels: Range<usize>,
         rows: (usize, usize),
         scratch: *mut Self,
     );
-    fn scatter(
+    unsafe fn scatter(
         level: Level,
         args: &Outer<Self>,
         ids: *const u32,
@@ -123,36 +157,40 @@ macro_rules! avx512 {
     };
 }
 
-/// One trait method, which runs `$body(simd, …)` at the level.
+/// One trait method, which runs `$body(simd, …)` at the level; unsafe if the body is.
 macro_rules! entry {
-    ($e:ty, $name:ident, $body:ident$([$cell:ty])?, $($arg:ident: $ty:ty),+) => {
-        fn $name(level: Level, $($arg: $ty),+) {
+    ($e:ty, [$($unsafe:tt)?] $name:ident, $body:ident$([$cell:ty])?, $($arg:ident: $ty:ty),+) => {
+        $($unsafe)? fn $name(level: Level, $($arg: $ty),+) {
             portable! {
                 #[inline(never)]
-                fn portable(s: <$e as Vectors>::Portable, $($arg: $ty),+) {
-                    $body$(::<_, $cell>)?(s, $($arg),+);
+                $($unsafe)? fn portable(s: <$e as Vectors>::Portable, $($arg: $ty),+) {
+                    // SAFETY: passed on.
+                    $($unsafe)? { $body$(::<_, $cell>)?(s, $($arg),+) }
                 }
             }
             portable! {
                 #[inline(never)]
-                fn scalar_fma(s: <$e as Vectors>::ScalarFma, $($arg: $ty),+) {
-                    $body$(::<_, $cell>)?(s, $($arg),+);
+                $($unsafe)? fn scalar_fma(s: <$e as Vectors>::ScalarFma, $($arg: $ty),+) {
+                    // SAFETY: passed on.
+                    $($unsafe)? { $body$(::<_, $cell>)?(s, $($arg),+) }
                 }
             }
             avx2! {
                 #[inline(never)]
-                fn avx2(s: <$e as Vectors>::Avx2, $($arg: $ty),+) {
-                    $body$(::<_, $cell>)?(s, $($arg),+);
+                $($unsafe)? fn avx2(s: <$e as Vectors>::Avx2, $($arg: $ty),+) {
+                    // SAFETY: passed on.
+                    $($unsafe)? { $body$(::<_, $cell>)?(s, $($arg),+) }
                 }
             }
             avx512! {
                 #[inline(never)]
-                fn avx512(s: <$e as Vectors>::Avx512, $($arg: $ty),+) {
-                    $body$(::<_, $cell>)?(s, $($arg),+);
+                $($unsafe)? fn avx512(s: <$e as Vectors>::Avx512, $($arg: $ty),+) {
+                    // SAFETY: passed on.
+                    $($unsafe)? { $body$(::<_, $cell>)?(s, $($arg),+) }
                 }
             }
             // SAFETY: a `Level` exists only where the machine has its features, which is what the token and
-            // the function of that level ask for.
+            // the function of that level ask for; the rest is passed on.
             unsafe {
                 match level.0 {
                     Kind::Portable => portable(Simd::assume_supported(), $($arg),+),
@@ -229,27 +267,27 @@ microkernels!(avx512, <f64 as Vectors>::Avx512, f64);
 macro_rules! entries {
     ($e:ty) => {
         impl Entries for $e {
-            entry!($e, exp, exp_body, values: &mut [$e]);
-            entry!($e, sigmoid, sigmoid_body, values: &mut [$e]);
-            entry!($e, tanh, tanh_body, values: &mut [$e]);
-            entry!($e, multiply_add_chains, multiply_add_body, rounds: usize, values: &mut [$e; MOST_LANES]);
-            entry!($e, read_passes, read_body, data: &[$e], passes: usize, sum: &mut [$e; MOST_LANES]);
-            entry!($e, product, multiply_body, packed: &Packed<$e>, args: &Multiply<$e>, rows: Range<usize>, panels: Range<usize>);
-            entry!($e, input_product, input_body, args: &InputProduct<$e>, w: Weights<'_, $e>, rows: Range<usize>, share: (usize, usize));
-            entry!($e, rnn_forward, forward_body[Rnn], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
-            entry!($e, lstm_forward, forward_body[Lstm], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
-            entry!($e, gru_forward, forward_body[Gru], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
-            entry!($e, gru_after_forward, forward_body[GruAfter], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
-            entry!($e, rnn_step, step_body[Rnn], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
-            entry!($e, rnn_backward, backward_body[Rnn], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
-            entry!($e, lstm_step, step_body[Lstm], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
-            entry!($e, lstm_backward, backward_body[Lstm], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
-            entry!($e, gru_step, step_body[Gru], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
-            entry!($e, gru_backward, backward_body[Gru], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
-            entry!($e, gru_after_step, step_body[GruAfter], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
-            entry!($e, gru_after_backward, backward_body[GruAfter], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
-            entry!($e, outer, outer_body, args: &Outer<$e>, panels: Range<usize>, rows: (usize, usize), scratch: *mut $e);
-            entry!($e, scatter, scatter_body, args: &Outer<$e>, ids: *const u32, out: *mut $e, vectors: Range<usize>);
+            entry!($e, [] exp, exp_body, values: &mut [$e]);
+            entry!($e, [] sigmoid, sigmoid_body, values: &mut [$e]);
+            entry!($e, [] tanh, tanh_body, values: &mut [$e]);
+            entry!($e, [] multiply_add_chains, multiply_add_body, rounds: usize, values: &mut [$e; MOST_LANES]);
+            entry!($e, [] read_passes, read_body, data: &[$e], passes: usize, sum: &mut [$e; MOST_LANES]);
+            entry!($e, [unsafe] product, multiply_body, packed: &Packed<$e>, args: &Multiply<$e>, rows: Range<usize>, panels: Range<usize>);
+            entry!($e, [unsafe] input_product, input_body, args: &InputProduct<$e>, w: Weights<'_, $e>, rows: Range<usize>, share: (usize, usize));
+            entry!($e, [unsafe] rnn_forward, forward_body[Rnn], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            entry!($e, [unsafe] lstm_forward, forward_body[Lstm], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            entry!($e, [unsafe] gru_forward, forward_body[Gru], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            entry!($e, [unsafe] gru_after_forward, forward_body[GruAfter], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            entry!($e, [unsafe] rnn_step, step_body[Rnn], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
+            entry!($e, [unsafe] rnn_backward, backward_body[Rnn], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
+            entry!($e, [unsafe] lstm_step, step_body[Lstm], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
+            entry!($e, [unsafe] lstm_backward, backward_body[Lstm], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
+            entry!($e, [unsafe] gru_step, step_body[Gru], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
+            entry!($e, [unsafe] gru_backward, backward_body[Gru], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
+            entry!($e, [unsafe] gru_after_step, step_body[GruAfter], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
+            entry!($e, [unsafe] gru_after_backward, backward_body[GruAfter], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
+            entry!($e, [unsafe] outer, outer_body, args: &Outer<$e>, panels: Range<usize>, rows: (usize, usize), scratch: *mut $e);
+            entry!($e, [unsafe] scatter, scatter_body, args: &Outer<$e>, ids: *const u32, out: *mut $e, vectors: Range<usize>);
         }
     };
 }

@@ -208,7 +208,8 @@ pub(crate) unsafe fn run<E: Element>(
     );
     // Few columns: deal out the rows of the result instead.
     let by_panels = panels >= parts;
-    let shared = Shared((args, scratch.as_mut_ptr()));
+    // SAFETY: each part below has panels or rows of the results to itself, and its piece of the scratch.
+    let shared = unsafe { Shared::new((args, scratch.as_mut_ptr())) };
     parallel::run(parts, &|part| {
         let (args, scratch) = shared.inner();
         let whole = (0, 1);
@@ -218,14 +219,16 @@ pub(crate) unsafe fn run<E: Element>(
             (whole, (part, parts))
         };
         let panels = parallel::share(panels, columns.0, columns.1);
-        // SAFETY: part < threads, and `scratch` holds `each` elements for every thread.
-        let scratch = unsafe { scratch.add(part * each) };
-        E::outer(level, args, panels, rows, scratch);
+        // SAFETY: part < threads, and `scratch` holds `each` elements for every thread; the rest is the caller's word.
+        unsafe { E::outer(level, args, panels, rows, scratch.add(part * each)) };
     });
 }
 
+/// # Safety
+/// The pointers of `args` are valid for their shapes; nobody else writes the results of these panels and rows; `scratch` is that
+/// of one thread.
 #[inline(always)]
-pub(crate) fn outer_body<S: Simd>(
+pub(crate) unsafe fn outer_body<S: Simd>(
     s: S,
     args: &Outer<S::Elem>,
     panels: Range<usize>,
@@ -237,7 +240,7 @@ pub(crate) fn outer_body<S: Simd>(
     let mut k0 = 0;
     while k0 < total {
         let kc = KC.min(total - k0);
-        // SAFETY: `run` checked the scratch: right block, then the left blocks; shapes are the caller's.
+        // SAFETY: the scratch holds the right block, then the left blocks; the rest is passed on from the caller.
         unsafe {
             let right = scratch.add(scratch.align_offset(64));
             let lefts = right.add(KC * width);
@@ -428,21 +431,20 @@ pub(crate) unsafe fn scatter_rows<E: Element>(
 ) {
     let vectors = args.n().div_ceil(dispatch::lanes::<E>(level));
     let parts = threads.worth(args.reduce.rows() * args.n()).min(vectors);
-    let shared = Shared((args, ids, out));
+    // SAFETY: each part below has columns of its own.
+    let shared = unsafe { Shared::new((args, ids, out)) };
     parallel::run(parts, &|part| {
         let (args, ids, out) = shared.inner();
-        E::scatter(
-            level,
-            args,
-            *ids,
-            *out,
-            parallel::share(vectors, part, parts),
-        );
+        let vectors = parallel::share(vectors, part, parts);
+        // SAFETY: passed on from the caller.
+        unsafe { E::scatter(level, args, *ids, *out, vectors) };
     });
 }
 
+/// # Safety
+/// The pointers are valid, every id is a row of `out`, and nobody else writes the columns of `vectors`.
 #[inline(always)]
-pub(crate) fn scatter_body<S: Simd>(
+pub(crate) unsafe fn scatter_body<S: Simd>(
     s: S,
     args: &Outer<S::Elem>,
     ids: *const u32,

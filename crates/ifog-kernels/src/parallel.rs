@@ -81,13 +81,18 @@ pub(crate) fn share(n: usize, index: usize, of: usize) -> Range<usize> {
 }
 
 /// Arguments with raw pointers, shared between the parts of one call.
-pub(crate) struct Shared<T>(pub(crate) T);
+pub(crate) struct Shared<T>(T);
 
-// SAFETY: whoever shares pointers this way hands every part its own rows or columns to write, and
-// borrows the memory behind them for as long as the call lasts.
+// SAFETY: what `Shared::new` asks for.
 unsafe impl<T> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
+    /// # Safety
+    /// The memory behind the pointers is borrowed for as long as the parts run, and each writes what is its own alone.
+    pub(crate) unsafe fn new(shared: T) -> Self {
+        Self(shared)
+    }
+
     /// Through a method, so that a closure captures the wrapper and not the pointers in it.
     pub(crate) fn inner(&self) -> &T {
         &self.0

@@ -130,7 +130,8 @@ unsafe fn multiply_rows<E: Element>(
     rows: usize,
     parts: usize,
 ) {
-    let shared = Shared(args);
+    // SAFETY: each part below has rows or panels of its own.
+    let shared = unsafe { Shared::new(args) };
     // Few rows: deal out the columns instead.
     let by_rows = rows >= parts * tile::MAX_ROWS;
     let panels = packed.layout.panels();
@@ -141,12 +142,15 @@ unsafe fn multiply_rows<E: Element>(
         } else {
             (0..rows, parallel::share(panels, part, parts))
         };
-        E::product(level, packed, shared.inner(), rows, panels);
+        // SAFETY: the caller vouches for all rows.
+        unsafe { E::product(level, packed, shared.inner(), rows, panels) };
     });
 }
 
+/// # Safety
+/// The pointers of `args` are valid for `rows` and `panels`, and nobody else writes them.
 #[inline(always)]
-pub(crate) fn multiply_body<S: Simd>(
+pub(crate) unsafe fn multiply_body<S: Simd>(
     s: S,
     packed: &Packed<S::Elem>,
     args: &Multiply<S::Elem>,
@@ -159,7 +163,7 @@ pub(crate) fn multiply_body<S: Simd>(
         columns: packed.layout.units,
     };
     let product = Product::new(args.left, packed);
-    // SAFETY: `multiply_rows` was given valid pointers, and hands each part its own rows or panels.
+    // SAFETY: passed on from the caller.
     unsafe { sweep(s, &op, [product, product.empty()], panels, rows) };
 }
 

@@ -223,7 +223,8 @@ impl<E: Element> PackedCell<E> {
                 }
             }
         }
-        let shared = Shared((args, xw));
+        // SAFETY: `Split::drive` hands out rows or panels to one part each.
+        let shared = unsafe { Shared::new((args, xw)) };
         split.drive(0..steps, false, (batch, self.phases()), &|work| {
             let (args, xw) = shared.inner();
             let mut t0 = work.steps.start;
@@ -257,7 +258,10 @@ impl<E: Element> PackedCell<E> {
     }
 
     /// One part of the recurrence.
-    pub(crate) fn run_forward(&self, args: &Forward<E>, work: Work) {
+    ///
+    /// # Safety
+    /// The pointers of `args` are valid for the steps, rows and panels of `work`, and nobody else writes them.
+    pub(crate) unsafe fn run_forward(&self, args: &Forward<E>, work: Work) {
         let fused = matches!(args.init, Init::Bias(_));
         let weights = ForwardWeights {
             u: self.u.weights(),
@@ -269,7 +273,8 @@ impl<E: Element> PackedCell<E> {
             Cell::Gru => E::gru_forward,
             Cell::GruAfter => E::gru_after_forward,
         };
-        run(self.level(), args, weights, work);
+        // SAFETY: passed on from the caller.
+        unsafe { run(self.level(), args, weights, work) };
     }
 
     /// x W + b of the steps `whole`, which `args` is seen from, for the rows and units of `work`.
@@ -303,7 +308,8 @@ impl<E: Element> PackedCell<E> {
             bias: self.bias.as_ptr(),
         };
         let count = whole.len() * rows.len();
-        E::input_product(self.level(), &product, w.weights(), 0..count, work.share);
+        // SAFETY: passed on from the caller.
+        unsafe { E::input_product(self.level(), &product, w.weights(), 0..count, work.share) };
     }
 
     /// x W + b of R input vectors into rows in panel order.
@@ -324,10 +330,12 @@ impl<E: Element> PackedCell<E> {
             bias: self.bias.as_ptr(),
         };
         let parts = threads.worth(2 * x.rows * x.cols * self.shape().columns());
-        let shared = Shared(product);
+        // SAFETY: each part below has rows of its own.
+        let shared = unsafe { Shared::new(product) };
         parallel::run(parts, &|part| {
             let rows = parallel::share(x.rows, part, parts);
-            E::input_product(self.level(), shared.inner(), w.weights(), rows, (0, 1));
+            // SAFETY: x has these rows, and the caller vouches for `to`.
+            unsafe { E::input_product(self.level(), shared.inner(), w.weights(), rows, (0, 1)) };
         });
     }
 

@@ -175,7 +175,8 @@ impl<E: Element> Stepper<'_, E> {
             Cell::Gru => E::gru_step,
             Cell::GruAfter => E::gru_after_step,
         };
-        run(cell.level(), &stream, self.w.weights(), cell.u.weights());
+        // SAFETY: `x` has I elements, and the buffers were made for the cell.
+        unsafe { run(cell.level(), &stream, self.w.weights(), cell.u.weights()) };
         self.now = 1 - self.now;
     }
 
@@ -199,7 +200,8 @@ impl<E: Element> Stepper<'_, E> {
             1 => &[Phase::All],
             _ => &[Phase::First, Phase::Second],
         };
-        let shared = Shared((args, ahead));
+        // SAFETY: each part below has panels of its own.
+        let shared = unsafe { Shared::new((args, ahead)) };
         for &phase in phases {
             team.run(&|part| {
                 if part >= parts {
@@ -212,13 +214,15 @@ impl<E: Element> Stepper<'_, E> {
                     share: (part, parts),
                     phase,
                 };
-                if let Some((base, stride)) = ahead {
-                    // SAFETY: `x` is the input of one row, and the buffer has room for its row, of which this part fills and
-                    // reads its own panels.
-                    unsafe { cell.input_product(&args, base, 0..1, &work) };
-                    args.init = Init::Rows { base, stride };
+                // SAFETY: `x` has I elements, and the buffers were made for the cell; this part fills and reads its own
+                // panels of x W + b.
+                unsafe {
+                    if let Some((base, stride)) = ahead {
+                        cell.input_product(&args, base, 0..1, &work);
+                        args.init = Init::Rows { base, stride };
+                    }
+                    cell.run_forward(&args, work);
                 }
-                cell.run_forward(&args, work);
             });
         }
     }

@@ -134,8 +134,11 @@ pub(crate) trait CellBackward {
 }
 
 /// Sweep t of T..=0 takes the gradient from step t to step t − 1: `work.steps` are these t, run backwards.
+///
+/// # Safety
+/// The pointers of `args` are valid for the steps, rows and panels of `work`, and nobody else writes them.
 #[inline(always)]
-pub(crate) fn backward_body<S: Simd, C: CellBackward>(
+pub(crate) unsafe fn backward_body<S: Simd, C: CellBackward>(
     s: S,
     args: &Backward<S::Elem>,
     weights: Weights<'_, S::Elem>,
@@ -148,8 +151,7 @@ pub(crate) fn backward_body<S: Simd, C: CellBackward>(
             t,
             hidden: h,
         });
-        // SAFETY: the caller built `args` from buffers that hold every step, and hands each part rows
-        // or panels of its own; the ops stay on their row and panel.
+        // SAFETY: passed on from the caller; the ops stay on their row and panel.
         unsafe {
             if work.phase != Phase::Second {
                 let from_state = t == args.steps;

@@ -199,8 +199,10 @@ impl<'a, E: Element> ForwardWeights<'a, E> {
 /// Bytes.
 const CACHE_LINE: usize = 64;
 
+/// # Safety
+/// The pointers of `args` are valid for the steps, rows and panels of `work`, and nobody else writes them.
 #[inline(always)]
-pub(crate) fn forward_body<S: Simd, C: CellForward>(
+pub(crate) unsafe fn forward_body<S: Simd, C: CellForward>(
     s: S,
     args: &Forward<S::Elem>,
     weights: ForwardWeights<'_, S::Elem>,
@@ -208,8 +210,7 @@ pub(crate) fn forward_body<S: Simd, C: CellForward>(
 ) {
     let b = args.batch;
     for t in work.steps.clone() {
-        // SAFETY: the caller built `args` from buffers that hold every step, and hands each part rows
-        // or panels of its own; the ops stay on their row and panel.
+        // SAFETY: passed on from the caller; the ops stay on their row and panel.
         unsafe {
             let step = Step {
                 first_row: t * b,
@@ -305,8 +306,10 @@ pub struct InputProduct<E> {
     pub(crate) bias: *const E,
 }
 
+/// # Safety
+/// The pointers of `args` are valid for `rows` and the panels of `share`, and nobody else writes them.
 #[inline(always)]
-pub(crate) fn input_body<S: Simd>(
+pub(crate) unsafe fn input_body<S: Simd>(
     s: S,
     args: &InputProduct<S::Elem>,
     w: Weights<'_, S::Elem>,
@@ -324,7 +327,7 @@ pub(crate) fn input_body<S: Simd>(
         };
         let product = Product::new(args.left, packed);
         let panels = layout.share(share.0, share.1);
-        // SAFETY: the caller's rows exist, and each part has its own rows or panels.
+        // SAFETY: passed on from the caller.
         unsafe { sweep(s, &op, [product, product.empty()], panels, rows.clone()) };
         offset += layout.row_len();
     }

@@ -30,8 +30,10 @@ pub struct Stream<E> {
     pub(crate) bias_hidden: *const E,
 }
 
+/// # Safety
+/// The pointers of `stream` are valid for a step of the weights' shape, and nobody else uses them.
 #[inline(always)]
-pub(crate) fn step_body<S: Simd, C: CellForward>(
+pub(crate) unsafe fn step_body<S: Simd, C: CellForward>(
     s: S,
     stream: &Stream<S::Elem>,
     w: Weights<'_, S::Elem>,
@@ -45,7 +47,8 @@ pub(crate) fn step_body<S: Simd, C: CellForward>(
             out: Rows::flat(stream.xw, 0),
             bias: stream.bias,
         };
-        input_body(s, &product, w, 0..1, (0, 1));
+        // SAFETY: passed on from the caller.
+        unsafe { input_body(s, &product, w, 0..1, (0, 1)) };
         let base = stream.xw.cast_const();
         (Init::Rows { base, stride: 0 }, None)
     };
@@ -73,5 +76,6 @@ pub(crate) fn step_body<S: Simd, C: CellForward>(
         share: (0, 1),
         phase: Phase::All,
     };
-    forward_body::<S, C>(s, &args, ForwardWeights { u, w }, work);
+    // SAFETY: passed on from the caller.
+    unsafe { forward_body::<S, C>(s, &args, ForwardWeights { u, w }, work) };
 }
