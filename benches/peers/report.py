@@ -14,6 +14,8 @@ TITLES = {
     "charlm": "Training a character model of two layers, thousand characters/s",
 }
 
+LIBRARIES = ("pytorch", "onednn", "openvino", "onnxruntime", "jax", "rten", "tract", "candle", "burn", "rust-lstm")
+
 
 def write(folder):
     """Writes results.md and results.svg beside results.jsonl; returns their paths."""
@@ -105,6 +107,17 @@ def ratio(compared):
     return f"{best['ms'] / mine['ms']:.2f} {best['rival']}" + " ≈" * overlap
 
 
+def sentence(case, rows):
+    """A case in a line: who is fast."""
+    rows = sorted((case | row for row in rows if agrees(row)), key=lambda row: row["ms"])
+    others = [row for row in rows if row["rival"] != IFOG]
+    mine = [row for row in rows if row["rival"] == IFOG]
+    unit = {"step": "µs", "infer_b1": "µs a step", "charlm": "thousand characters/s"}.get(case["case"], "ms")
+    figures = ", ".join(f"{row['rival']} {shown(row, row['ms'])}" for row in [*mine, *others[:3]])
+    ratio = f"; ifog {others[0]['ms'] / mine[0]['ms']:.2f} × {others[0]['rival']}" if mine and others else ""
+    return f"{name(case)}: {figures} {unit}{ratio}"
+
+
 def shown(row, ms):
     """A time in the unit of the row's table."""
     match row["case"]:
@@ -130,18 +143,17 @@ def draw(groups, path):
         len(groups), figsize=(3 + 0.4 * widest, 3.4 * len(groups)), squeeze=False, layout="constrained"
     )
     everybody = list(dict.fromkeys(rival for _, cases in groups for case in cases for rival in case if rival != IFOG))
-    style = {rival: (f"C{k % 10}", "os^vDPX*<>dp"[k % 12]) for k, rival in enumerate(everybody)}
     for panel, ((kind, threads), cases) in zip(panels[:, 0], groups):
         places = range(len(cases))
         flops = [any_row(case)["gflops"] * any_row(case)["ms"] for case in cases]
         limits = [of / any_row(case)["roofline_ms"] if any_row(case)["roofline_ms"] else None for of, case in zip(flops, cases)]
         if all(limits):
-            panel.plot(places, limits, color="black", linewidth=1.5, label="the machine's limit")
+            panel.plot(places, limits, color="0.5", linewidth=2, label="the machine's limit")
         for rival in [IFOG, *everybody]:
             points = [(place, case[rival]["gflops"]) for place, case in zip(places, cases) if rival in case]
             if not points:
                 continue
-            color, marker = style.get(rival, ("crimson", "o"))
+            color, marker = style(rival)
             line = {"linewidth": 2, "zorder": 3} if rival == IFOG else {"linewidth": 0.6, "markersize": 4}
             panel.plot(*zip(*points), color=color, marker=marker, label=rival, **line)
         labels = [name(any_row(case)).split(" ", 1)[1].replace(" H", "\nH").replace(" I", "\nI") for case in cases]
@@ -153,3 +165,11 @@ def draw(groups, path):
         panel.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
+
+
+def style(rival):
+    """Color and marker, the same in every chart; variants of a library share its color."""
+    if rival == IFOG:
+        return "black", "o"
+    library = next((k for k, library in enumerate(LIBRARIES) if rival.startswith(library)), len(LIBRARIES))
+    return f"C{library % 10}", "s" if rival in LIBRARIES else "^" if rival.endswith(("cell", "ndarray")) else "v"

@@ -11,6 +11,7 @@ import platform
 import statistics
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 PEERS = Path(os.environ.get("PEERS_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ifog-peers")
@@ -30,8 +31,14 @@ from rivals import Failed, Ifog, Refused, Worker, commands  # noqa: E402
 
 # Two right f32 implementations differ by some 1e-6 here; a gate in the wrong place makes a difference of 1e-1.
 LARGEST_DIFFERENCE = 1e-4
-# Slower than the fastest by this in the first round: once is enough.
-HOPELESS = 3.0
+# Who needs this many times the time of the fastest rival is asked in two rounds, or in one if a call takes longer than a second.
+SLOWER = 1.5
+# Seconds of a call, at its speed in the last case of the kind: who needs more is left out.
+LONGEST_CALL_S = 4.0
+# Training steps are long, and few fit into a turn.
+LONGER_TURNS = {"charlm": 10}
+# For the duration that is told beforehand: measured with all libraries on two cores of a Zen 4.
+PEAK_GFLOPS, PREPARING_S, SLOW_CALLS, CLOSE = 100, 0.5, 3, 5
 
 
 def main():
@@ -86,19 +93,41 @@ def measure(arguments):
     machine = {"cpu": report.cpu(), "kernel": platform.release(), "date": time.strftime("%Y-%m-%d")}
     with open(arguments.out / "log.txt", "a") as log, open(arguments.out / "results.jsonl", "a") as results:
         entrants = Entrants(arguments, log)
+        expected = [duration(case, arguments) for case in cases]
+        say(f"{len(cases)} cases, {len(entrants.makers)} libraries: about {minutes(sum(expected))} on a quiet machine")
+        begin = time.monotonic()
         try:
             for number, case in enumerate(cases, 1):
-                begin = time.monotonic()
-                for row in one_case(case, entrants, arguments):
+                rows = list(one_case(case, entrants, arguments))
+                for row in rows:
                     print(json.dumps(case.fields() | row | machine), file=results, flush=True)
                 took = time.monotonic() - begin
-                print(f"[{number}/{len(cases)}] {report.name(case.fields())}: {took:.0f} s", file=sys.stderr)
+                left = sum(expected[number:]) * took / sum(expected[:number])
+                say(f"[{number}/{len(cases)}, {minutes(left)} left] {report.sentence(case.fields(), rows)}")
         finally:
             entrants.close()
+    if entrants.failures:
+        say(f"{entrants.failures} failures: {arguments.out / 'log.txt'} tells which")
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def minutes(seconds):
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def duration(case, arguments):
+    """Seconds that a case takes, about: libraries to prepare, slow ones to wait for, and rounds of the fast ones."""
+    call = case.flops() / (PEAK_GFLOPS * case.threads) / 1e9
+    turn = max(arguments.seconds * LONGER_TURNS.get(case.case, 1), 1.2 * call)
+    libraries = 1 + len(arguments.commands)
+    return libraries * (PREPARING_S + SLOW_CALLS * call) + arguments.rounds * min(libraries, CLOSE) * turn
 
 
 class Entrants:
-    """ifog and the rivals, each started when its turn comes first, and again after it has died."""
+    """ifog and the rivals, each started when its turn comes first, and again after it has failed."""
 
     def __init__(self, arguments, log):
         def rival(name, entry):
@@ -106,15 +135,44 @@ class Entrants:
 
         self.makers = {name: rival(name, entry) for name, entry in arguments.commands.items()}
         self.makers[IFOG] = lambda: Ifog(arguments.ifog, arguments.cores, log)
-        self.running, self.log = {}, log
+        self.running, self.log, self.failures, self.refusals = {}, log, 0, set()
+        self.gflops = {}  # of the last case of a kind
 
     def __iter__(self):
-        return iter(self.makers)
+        return iter(list(self.makers))
 
     def __getitem__(self, name):
-        if name not in self.running or not self.running[name].alive():
-            self.running[name] = self.makers[name]()
+        if name not in self.running:
+            try:
+                self.running[name] = self.makers[name]()
+            except Exception:
+                del self.makers[name]  # it would not start the next time either
+                raise
         return self.running[name]
+
+    def refuse_long(self, name, case):
+        gflops = self.gflops.get((name, case.case, case.cell))
+        if name != IFOG and gflops and (expected := case.flops() / gflops / 1e9) > LONGEST_CALL_S:
+            raise Refused(f"a call would take some {expected:.0f} s")
+
+    @contextmanager
+    def attempting(self, name, case):
+        """What goes wrong with a library is a line in the log, and ends its part in the case, nothing else."""
+        try:
+            yield
+        except Refused as reason:
+            if (name, case.case, case.cell, str(reason)) not in self.refusals:  # not at each size again
+                self.refusals.add((name, case.case, case.cell, str(reason)))
+                self.note(name, case, reason)
+        except (Failed, OSError, ValueError, LookupError) as failure:
+            self.failures += 1
+            self.note(name, case, f"FAILED: {failure or type(failure).__name__}")
+            say(f"{report.name(case.fields())}: {name} failed: {failure}")
+            if name in self.running:
+                self.running.pop(name).close()
+
+    def note(self, name, case, text):
+        print(f"{report.name(case.fields())}, threads {case.threads}: {name}: {text}", file=self.log, flush=True)
 
     def close(self):
         for entrant in self.running.values():
@@ -125,27 +183,26 @@ def one_case(case, entrants, arguments):
     """A row for each entrant that can do the case."""
     probes, turns = {}, {}
     for name in entrants:
-        try:
+        with entrants.attempting(name, case):
+            entrants.refuse_long(name, case)
             probes[name] = entrants[name].prepare(case)
             turns[name] = []
-        except Refused as reason:
-            print(f"{report.name(case.fields())}: {name}: {reason}", file=entrants.log, flush=True)
-        except Failed as failure:
-            print(f"{report.name(case.fields())}: {name}: {failure}", file=sys.stderr)
+    differences = compared(probes)
+    right = {name for name in turns if name not in differences or differences[name]["ok"]}
+    seconds = arguments.seconds * LONGER_TURNS.get(case.case, 1)
     for round_ in range(arguments.rounds):
-        names = [name for name in turns if not hopeless(name, turns)]
+        names = [name for name in turns if round_ < rounds_of(name, turns, right, arguments.rounds)]
         # The places in a round rotate: what a neighbour leaves in the caches, and a slow moment, hit everybody.
         start = round_ % max(1, len(names))
         for name in names[start:] + names[:start]:
-            try:
-                turns[name].append(entrants[name].measure(arguments.seconds))
-            except Failed as failure:
-                print(f"{report.name(case.fields())}: {name}: {failure}", file=sys.stderr)
-                del turns[name]
+            measured = turns.pop(name)
+            with entrants.attempting(name, case):
+                turns[name] = measured + [entrants[name].measure(seconds)]
     limits = [turn["roofline_ms"] for turn in turns.get(IFOG, [])]
-    differences = compared(probes)
-    for name, measured in turns.items():
-        ms = statistics.median(turn["ms"] for turn in measured)
+    for name in [name for name in probes if name in turns]:
+        measured = turns[name]
+        ms = statistics.median_low(turn["ms"] for turn in measured)
+        entrants.gflops[name, case.case, case.cell] = case.flops() / ms / 1e6
         row = {
             "rival": name,
             "version": entrants[name].version,
@@ -159,10 +216,16 @@ def one_case(case, entrants, arguments):
         yield row | ({"isa": measured[0]["isa"]} if name == IFOG else {})
 
 
-def hopeless(name, turns):
-    """ifog is measured in every round, whatever it does."""
-    firsts = {other: measured[0]["ms"] for other, measured in turns.items() if measured}
-    return name != IFOG and name in firsts and firsts[name] > HOPELESS * min(firsts.values())
+def rounds_of(name, turns, right, rounds):
+    """In how many rounds it is measured: ifog, and the rivals that may be the fastest, in all."""
+    if name == IFOG or not turns[name]:
+        return rounds
+    # The least time of a turn: a disturbance must not decide this.
+    first = turns[name][0]["ms_min"]
+    fastest = min((turns[other][0]["ms_min"] for other in right - {IFOG} if turns.get(other)), default=first)
+    if first <= SLOWER * fastest:
+        return rounds
+    return 1 if first > 1000 else 2
 
 
 def compared(probes):
