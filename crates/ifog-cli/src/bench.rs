@@ -2,6 +2,8 @@
 
 mod compare;
 mod grid;
+mod sweep;
+mod verdict;
 
 use std::path::PathBuf;
 
@@ -25,7 +27,7 @@ use crate::output::{log, print_json, print_line};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ifog bench --quick\n  ifog bench --cell lstm --pass infer,train --batch 8,32,64 --hidden 128,256\n  \
-    ifog bench --json > before.jsonl; ifog bench --compare before.jsonl\n  ifog bench --sweep --pass infer\n\n\
+    ifog bench --json > before.jsonl; ifog bench --compare before.jsonl\n  ifog bench --sweep --cell gru --pass infer\n\n\
     Pin it where other work is on the machine: taskset -c 1 ifog bench"
 )]
 pub(crate) struct Bench {
@@ -53,8 +55,13 @@ pub(crate) struct Bench {
     /// Fewer cases and shorter runs: under half a minute.
     #[arg(long)]
     quick: bool,
-    /// Uneven widths from 8 to 1100 and batches from 1 to 130 instead, to find cliffs.
-    #[arg(long, conflicts_with_all = ["batch", "hidden"])]
+    /// Look for cliffs instead: uneven widths, batches and lengths, each beside its neighbours.
+    ///
+    /// Goes over H = 8 … 1100 at a few batches, over B = 1 … 130 at a few widths, and over T, and prints for each case the
+    /// fraction of the limit, the one that its two neighbours let one expect, and their ratio: below 0.8, measured three
+    /// times, it is a cliff. To times over B and over T it fits a line. Ends with a verdict. LSTM unless --cell names
+    /// others: some two minutes a cell; --batch and --hidden choose other sizes.
+    #[arg(long, conflicts_with = "compare")]
     sweep: bool,
     /// Compare with the lines of an earlier --json.
     #[arg(long, value_name = "FILE")]
@@ -128,22 +135,27 @@ pub(crate) fn run(args: &Bench) -> Result<(), Failure> {
     // Whether so many threads can be had, before anything is measured with them.
     Pool::new(args.threads)?;
     let before = args.compare.as_deref().map(compare::read).transpose()?;
-    let cases = grid::cases(args);
-    let effort = if args.quick || args.sweep {
-        Effort::QUICK
-    } else {
-        Effort::FULL
-    };
     let mut machine = Machine::new(level);
     if !args.json {
         print_machine(&mut machine, level, args.threads)?;
+    }
+    if args.sweep {
+        return sweep::run(args, level, &mut machine);
+    }
+    if !args.json {
         print_line(HEADER)?;
     }
+    let cases = grid::cases(args);
+    let effort = match args.quick {
+        true => Effort::QUICK,
+        false => Effort::FULL,
+    };
     // Draws nothing where standard error is no terminal.
     let bar = ProgressBar::new(cases.len() as u64);
     let mut lines = Vec::new();
     for case in cases {
-        let line = measure(case, level, effort, &mut machine)?;
+        let (timing, bound) = measure(case, level, effort, &mut machine)?;
+        let line = Line::new(case, level, timing, bound);
         bar.suspend(|| match args.json {
             true => print_json(&line),
             false => print_line(row(&line)),
@@ -152,26 +164,23 @@ pub(crate) fn run(args: &Bench) -> Result<(), Failure> {
         lines.push(line);
     }
     bar.finish_and_clear();
-    if args.sweep && !args.json {
-        grid::report_cliffs(&lines)?;
-    }
     match before {
         Some(before) => compare::report(&before, &lines, args.json),
         None => Ok(()),
     }
 }
 
+/// Time of a case, and its bound in seconds.
 fn measure(
     case: Case,
     level: Level,
     effort: Effort,
     machine: &mut Machine,
-) -> Result<Line, Failure> {
+) -> Result<(Timing, f64), Failure> {
     let mut workload = Workload::new(case, level)?;
     workload.check()?;
     let bound = case.bound(machine)?;
-    let timing = workload.measure(effort);
-    Ok(Line::new(case, level, timing, bound))
+    Ok((workload.measure(effort), bound))
 }
 
 fn print_machine(machine: &mut Machine, level: Level, threads: usize) -> Result<(), Failure> {

@@ -26,10 +26,12 @@
 
 mod case;
 mod machine;
+mod series;
 mod timing;
 mod workload;
 
 pub use case::{Case, Pass};
 pub use machine::Machine;
+pub use series::{Axis, CLIFF, LinearFit, Point, Series};
 pub use timing::{Effort, Timing};
 pub use workload::{BenchError, Workload, fill};

@@ -25,7 +25,7 @@ struct Verdict<'a> {
     verdict: &'static str,
 }
 
-/// The lines of an earlier `ifog bench --json`.
+/// The measured cases of an earlier `ifog bench --json`; its verdicts are passed over.
 pub(super) fn read(path: &Path) -> Result<Vec<Line>, Failure> {
     let size = std::fs::metadata(path)
         .map_err(|error| unreadable(path, error))?
@@ -42,10 +42,18 @@ pub(super) fn read(path: &Path) -> Result<Vec<Line>, Failure> {
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty());
     let lines = lines.map(|(number, line)| {
-        serde_json::from_str(line)
-            .map_err(|error| unreadable(path, format!("line {}: {error}", number + 1)))
+        case(line).map_err(|error| unreadable(path, format!("line {}: {error}", number + 1)))
     });
-    lines.collect()
+    lines.filter_map(Result::transpose).collect()
+}
+
+/// A line's case, if it has one: a verdict has no time.
+fn case(line: &str) -> serde_json::Result<Option<Line>> {
+    let value: serde_json::Value = serde_json::from_str(line)?;
+    match value.get("ms") {
+        Some(_) => serde_json::from_value(value).map(Some),
+        None => Ok(None),
+    }
 }
 
 fn unreadable(path: &Path, reason: impl std::fmt::Display) -> Failure {

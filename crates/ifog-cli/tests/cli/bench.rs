@@ -62,3 +62,56 @@ fn more_than_a_machine_has_is_refused() {
         bench(&["--pass", pass, "--hidden", "1000000"]).refused(1, &["MiB"]);
     }
 }
+
+/// Three series over H, three over B and one over T, each point with what its neighbours say, and then the verdict.
+#[test]
+fn a_sweep_ends_with_a_verdict() {
+    let folder = Folder::new();
+    let sweep = folder.ifog(["bench", "--sweep", "--quick", "--pass", "infer"]);
+    let sweep = sweep.args(["--hidden", "12,4,8", "--batch", "8,16,32", "--steps", "2"]);
+    folder.file(
+        "sweep.jsonl",
+        &sweep.args(["--json"]).run().succeeded().stdout,
+    );
+    let mut lines = json_lines(&folder.path("sweep.jsonl"));
+    let verdict = lines.pop().unwrap();
+    assert_eq!(verdict["cases"], lines.len());
+    let judged: Vec<_> = lines.iter().filter(|l| !l["ratio"].is_null()).collect();
+    assert_eq!(verdict["judged"], judged.len());
+    // 3 · (3 − 2) over H and as many over B, 9 − 2 over T.
+    assert_eq!((lines.len(), judged.len()), (9 + 9 + 9, 3 + 3 + 7));
+    let number = |line: &serde_json::Value, key: &str| line[key].as_f64().unwrap();
+    for window in lines.windows(3) {
+        let [left, line, right] = window else {
+            unreachable!()
+        };
+        let axis = line["axis"].as_str().unwrap();
+        if line["ratio"].is_null() {
+            continue;
+        }
+        let [a, at, b] = [left, line, right].map(|line| number(line, axis).ln());
+        let share = (at - a) / (b - a);
+        let fraction = |line| number(line, "roofline_fraction");
+        let expected = fraction(left) * (1.0 - share) + fraction(right) * share;
+        assert!((number(line, "expected_fraction") / expected - 1.0).abs() < 1e-9);
+        let ratio = fraction(line) / expected;
+        assert!((number(line, "ratio") / ratio - 1.0).abs() < 1e-9);
+        assert_eq!(line["cliff"], ratio < 0.8);
+    }
+    let cliffs = lines.iter().filter(|line| line["cliff"] == true).count();
+    assert_eq!(verdict["cliffs"].as_array().unwrap().len(), cliffs);
+    let lowest = judged.iter().map(|line| number(line, "ratio"));
+    assert_eq!(
+        number(&verdict["worst"], "ratio"),
+        lowest.fold(f64::INFINITY, f64::min)
+    );
+    // A line for each width over B, and one over T.
+    let fits = verdict["fits"].as_array().unwrap();
+    assert_eq!(fits.len(), 3 + 1);
+    for fit in fits {
+        assert!(
+            number(fit, "slope_ms") > 0.0 && number(fit, "r2") <= 1.0,
+            "{fit}"
+        );
+    }
+}

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Runs, of which the median counts.
+    /// Runs, of which the median counts. Calls so long that the runs would take more than twice the time meant for them get
+    /// fewer, but three.
     pub runs: usize,
     /// Least duration of a run, which repeats the call as often as that takes.
     pub run: Duration,
@@ -53,11 +54,16 @@ impl Timing {
             let factor = effort.run.as_secs_f64() / time.as_secs_f64().max(1e-9);
             repeats = (repeats as f64 * factor.clamp(1.2, 8.0)).ceil() as u64;
         }
-        let runs = (0..effort.runs.max(1)).map(|_| {
+        let start = Instant::now();
+        let meant = effort.run.as_secs_f64() * effort.runs as f64;
+        let mut runs = Vec::new();
+        while runs.len() < effort.runs.clamp(1, FEWEST_RUNS)
+            || runs.len() < effort.runs && start.elapsed().as_secs_f64() < 2.0 * meant
+        {
             let time = time(repeats, &mut call);
-            time.as_secs_f64() / repeats as f64
-        });
-        Self::of_runs(runs.collect())
+            runs.push(time.as_secs_f64() / repeats as f64);
+        }
+        Self::of_runs(runs)
     }
 
     /// The timing of runs, at least one.
@@ -81,6 +87,9 @@ pub(super) fn time(repeats: u64, call: &mut dyn FnMut()) -> Duration {
     start.elapsed()
 }
 
+/// However long a call is.
+const FEWEST_RUNS: usize = 3;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +110,21 @@ mod tests {
         };
         Timing::of(effort, || calls += 1);
         assert!(calls > 1000, "{calls}");
+    }
+
+    #[test]
+    fn long_calls_are_repeated_less() {
+        let mut calls = 0;
+        let effort = Effort {
+            runs: 100,
+            run: Duration::from_micros(10),
+        };
+        let slow = Duration::from_millis(3);
+        Timing::of(effort, || {
+            calls += 1;
+            std::thread::sleep(slow);
+        });
+        // One to warm up.
+        assert_eq!(calls, 1 + FEWEST_RUNS);
     }
 }
