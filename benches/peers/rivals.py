@@ -133,7 +133,10 @@ class Worker:
         return answer["probe"]
 
     def measure(self, seconds):
-        return self.ask({"do": "measure", "seconds": seconds})
+        answer = self.ask({"do": "measure", "seconds": seconds})
+        if not {"ms", "ms_min"} <= answer.keys():
+            raise Failed(f"measured {answer}")
+        return answer
 
     def ask(self, request):
         self.process.send_signal(signal.SIGCONT)
@@ -153,7 +156,11 @@ class Worker:
             self.close()
             ended = f"ended with status {self.process.returncode}" if readable else "did not answer in time"
             raise Failed(f"{ended}; what it printed is above")
-        return json.loads(line)
+        try:
+            return json.loads(line)
+        except ValueError:
+            self.close()
+            raise Failed(f"answered {line[:80]!r}") from None
 
     def alive(self):
         return self.process.poll() is None

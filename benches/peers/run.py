@@ -6,6 +6,7 @@ Writes results.jsonl, results.md and results.svg into --out. README.md beside th
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -190,6 +191,11 @@ def one_case(case, entrants, arguments):
             probes[name] = entrants[name].prepare(case)
             turns[name] = []
     differences = compared(probes)
+    for name, difference in differences.items():
+        if not difference["ok"]:
+            by = difference["relative"] or "not finite"
+            entrants.note(name, case, f"computes something else than {difference['to']}: relative difference {by}")
+            say(f"{report.name(case.fields())}: {name} computes something else than {difference['to']}")
     right = {name for name in turns if name not in differences or differences[name]["ok"]}
     seconds = arguments.seconds * LONGER_TURNS.get(case.case, 1)
     for round_ in range(arguments.rounds):
@@ -239,12 +245,17 @@ def compared(probes):
     reference, first = next(iter(having.items()))
     differences = {}
     for name, probe in having.items():
-        pairs = [(np.array(probe[key]), np.array(values)) for key, values in first.items()]
-        error = max(float(np.linalg.norm(mine - his) / np.linalg.norm(his)) for mine, his in pairs)
-        if not error <= LARGEST_DIFFERENCE:
-            print(f"{name} computes something else than {reference}: difference {error:.1e}", file=sys.stderr)
-        differences[name] = {"to": reference, "relative": error, "ok": error <= LARGEST_DIFFERENCE}
+        error = max(relative(probe.get(key, []), values) for key, values in first.items())
+        shown = error if math.isfinite(error) else None  # JSON has no such number
+        differences[name] = {"to": reference, "relative": shown, "ok": error <= LARGEST_DIFFERENCE}
     return differences
+
+
+def relative(mine, his):
+    """L2 norm of the difference over that of `his`."""
+    if len(mine) != len(his):
+        return math.inf
+    return float(np.linalg.norm(np.subtract(mine, his)) / np.linalg.norm(his))
 
 
 if __name__ == "__main__":
