@@ -34,13 +34,15 @@ from rivals import Failed, Ifog, Refused, Worker, commands  # noqa: E402
 LARGEST_DIFFERENCE = 1e-4
 # Who needs this many times the time of the fastest rival is asked in two rounds, or in one if a call takes longer than a second.
 SLOWER = 1.5
+# Whose call takes so many turns is asked in this many rounds.
+LONG_CALL_TURNS, ROUNDS_OF_LONG_CALLS = 2, 3
 # Seconds of a call, at its speed in the last case of the kind: who needs more is left out.
 LONGEST_CALL_S = 4.0
 # Training steps are long, and few fit into a turn.
 LONGER_TURNS = {"charlm": 8}
 # For the duration that is told beforehand, by what all libraries took on a Zen 4: GFLOP/s of a thread of a fast one; seconds
-# to start one, and to prepare a case; calls of a case that are not part of its rounds; libraries in all rounds.
-FAST_GFLOPS, STARTING_S, PREPARING_S, FURTHER_CALLS, CLOSE = 100, 2, 0.4, 2.5, 5
+# to start one, and to prepare a case; calls of a case before its rounds; turns of a round.
+FAST_GFLOPS, STARTING_S, PREPARING_S, FURTHER_CALLS, TURNS = 100, 2, 0.4, 2.5, 6
 
 
 def main():
@@ -124,9 +126,14 @@ def minutes(seconds):
 def duration(case, arguments):
     """Seconds that a case takes, about: libraries to prepare, slow ones to wait for, and rounds of the fast ones."""
     call = case.flops() / (FAST_GFLOPS * case.threads) / 1e9
-    turn = max(arguments.seconds * LONGER_TURNS.get(case.case, 1), 1.2 * call)
+    turn = turn_seconds(case, arguments)
     libraries = 1 + len(arguments.commands)
-    return libraries * (PREPARING_S + FURTHER_CALLS * call) + arguments.rounds * min(libraries, CLOSE) * turn
+    rounds = min(arguments.rounds, ROUNDS_OF_LONG_CALLS if call > LONG_CALL_TURNS * turn else arguments.rounds)
+    return libraries * (PREPARING_S + FURTHER_CALLS * call) + rounds * min(libraries, TURNS) * max(turn, call)
+
+
+def turn_seconds(case, arguments):
+    return arguments.seconds * LONGER_TURNS.get(case.case, 1)
 
 
 class Entrants:
@@ -197,9 +204,9 @@ def one_case(case, entrants, arguments):
             entrants.note(name, case, f"computes something else than {difference['to']}: relative difference {by}")
             say(f"{report.name(case.fields())}: {name} computes something else than {difference['to']}")
     right = {name for name in turns if name not in differences or differences[name]["ok"]}
-    seconds = arguments.seconds * LONGER_TURNS.get(case.case, 1)
+    seconds = turn_seconds(case, arguments)
     for round_ in range(arguments.rounds):
-        names = [name for name in turns if round_ < rounds_of(name, turns, right, arguments.rounds)]
+        names = [name for name in turns if round_ < rounds_of(name, turns, right, arguments.rounds, seconds)]
         # The places in a round rotate: what a neighbour leaves in the caches, and a slow moment, hit everybody.
         start = round_ % max(1, len(names))
         for name in names[start:] + names[:start]:
@@ -225,16 +232,16 @@ def one_case(case, entrants, arguments):
         yield row | ({"isa": measured[0]["isa"]} if name == IFOG else {})
 
 
-def rounds_of(name, turns, right, rounds):
+def rounds_of(name, turns, right, rounds, seconds):
     """In how many rounds it is measured: ifog, and the rivals that may be the fastest, in all."""
-    if name == IFOG or not turns[name]:
+    if not turns[name]:
         return rounds
     # The least time of a turn: a disturbance must not decide this.
     first = turns[name][0]["ms_min"]
     fastest = min((turns[other][0]["ms_min"] for other in right - {IFOG} if turns.get(other)), default=first)
-    if first <= SLOWER * fastest:
-        return rounds
-    return 1 if first > 1000 else 2
+    if name != IFOG and first > SLOWER * fastest:
+        rounds = 1 if first > 1000 else 2
+    return min(rounds, ROUNDS_OF_LONG_CALLS) if first > LONG_CALL_TURNS * seconds * 1e3 else rounds
 
 
 def compared(probes):
