@@ -8,7 +8,8 @@
 //!
 //! The bound is a roofline (Williams, Waterman & Patterson 2009): peak and bandwidths are measured ([`Machine`]), with as many
 //! threads as the case has. It leaves out gate functions and the meeting of threads, which no machine does for nothing: 1 is out of
-//! reach. A training pass is forward and BPTT to the gradients of weights, inputs and initial state.
+//! reach. A training pass is forward and BPTT to the gradients of weights, inputs and initial state. A [`Series`] measures cases along
+//! one size and puts each beside its neighbours.
 //!
 //! ```
 //! use ifog::bench::{Case, Effort, Pass, Workload};
