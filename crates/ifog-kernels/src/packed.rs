@@ -61,6 +61,10 @@ pub(crate) struct Transposed<E> {
 /// when the tiles start from it.
 const CHUNK_BYTES: usize = 256 * 1024;
 
+/// Bytes of U from which on a chunk is a quarter as large as U: U and W do not both stay in L3, and W, once read, is to serve
+/// many steps. Measured on Zen 4 for H = 1024: 0.75 to 0.88 of the limit with 8 rows.
+const LARGE_BYTES: usize = 8 * 1024 * 1024;
+
 impl<E: Element> PackedCell<E> {
     /// Room for the weights of `shape`, zero until [`PackedCell::pack`].
     ///
@@ -183,7 +187,11 @@ impl<E: Element> PackedCell<E> {
     /// Steps whose x W + b is computed ahead.
     pub(crate) fn chunk(&self, steps: usize, batch: usize) -> usize {
         let row = self.u.row_len() * size_of::<E>();
-        (CHUNK_BYTES / row.saturating_mul(batch.max(1))).clamp(1, steps.max(1))
+        let bytes = match self.u.bytes() {
+            large if large > LARGE_BYTES => large / 4,
+            _ => CHUNK_BYTES,
+        };
+        (bytes / row.saturating_mul(batch.max(1))).clamp(1, steps.max(1))
     }
 }
 

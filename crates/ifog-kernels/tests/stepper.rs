@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use ifog_kernels::{
-    Cell, Infer, Input, Level, MatMut, MatRef, PackedCell, Shape, ShapeError, Team, Threads, Uses,
+    Cell, Infer, Input, Level, MatMut, MatRef, PackedCell, Shape, ShapeError, Stepper, Team,
+    Threads, Uses,
 };
 use proptest::prelude::*;
 
@@ -88,6 +89,15 @@ fn a_team_gives_the_bits_of_one_thread() {
             }
         }
     }
+}
+
+#[test]
+fn streams_move_to_other_threads_and_teams_are_shared() {
+    fn moves<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    moves::<Stepper<'static, f32>>();
+    is_shared::<Team>();
+    is_shared::<PackedCell<f64>>();
 }
 
 #[test]
