@@ -166,7 +166,7 @@ pub(crate) fn positive(text: &str) -> Result<f64, String> {
     number(text, "give a finite number above 0", |x| x > 0.0)
 }
 
-fn not_negative(text: &str) -> Result<f64, String> {
+pub(crate) fn not_negative(text: &str) -> Result<f64, String> {
     number(text, "give a finite number of at least 0", |x| x >= 0.0)
 }
 

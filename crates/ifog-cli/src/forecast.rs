@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use ifog::Cell;
 use ifog::atomic_file::write_atomically;
-use ifog::forecast::baselines::{Autoregression, drift, persistence};
-use ifog::forecast::scores::{Scores, diebold_mariano};
+use ifog::forecast::evaluation::Evaluation;
+use ifog::forecast::scores::Scores;
 use ifog::forecast::{ForecastConfig, Forecaster, example};
 
-use crate::args::{at_least_one, cell_parser, positive, positive_share};
+use crate::args::{at_least_one, cell_parser, not_negative, positive, positive_share};
 use crate::failure::Failure;
 use crate::level;
 use crate::output::{log, print_json, print_line};
 use crate::page;
 use crate::picture_file::{Kind, write_chart};
-use report::{HEADING, Method, Next, Report, Row, Spread, chart, print, rows_of, verdict};
+use report::{HEADING, Next, Report, chart, print, rows_of};
 use table::Table;
 
 /// Forecast a series from all values so far, and say whether the network knows more than the last value does.
@@ -34,7 +34,7 @@ use table::Table;
     ifog forecast load.csv --model load.safetensors"
 )]
 pub(crate) struct Forecast {
-    /// CSV file with a heading; without one, the series of --example.
+    /// CSV file, or one with semicolons or tabs; without one, the series of --example.
     pub(crate) csv: Option<PathBuf>,
     /// Series to forecast without a file; its best possible forecast is known and shown.
     #[arg(long, default_value = "sine", value_name = "NAME")]
@@ -42,32 +42,35 @@ pub(crate) struct Forecast {
     /// Column to forecast; more of them are read beside it. Without one, Close, or the first with numbers.
     #[arg(long, value_name = "NAME")]
     pub(crate) column: Vec<String>,
-    /// Column of dates; without it, one called date, time or the like.
+    /// Column of dates or times; without it, one called date, time or the like.
     #[arg(long, value_name = "NAME")]
     pub(crate) date: Option<String>,
     /// Rows to look ahead.
-    #[arg(long, default_value_t = 1, value_parser = at_least_one, value_name = "N")]
+    #[arg(long, default_value_t = DEFAULT.horizon, value_parser = at_least_one, value_name = "N")]
     pub(crate) horizon: usize,
     /// Share of the rows to forecast, at the end.
     #[arg(long, default_value_t = 0.2, value_parser = positive_share, value_name = "X")]
     pub(crate) test: f64,
     /// Recurrent cell.
-    #[arg(long, default_value = "gru", value_parser = cell_parser())]
+    #[arg(long, default_value = DEFAULT.cell.name(), value_parser = cell_parser())]
     pub(crate) cell: Cell,
     /// Width.
-    #[arg(long, default_value_t = 32, value_parser = at_least_one, value_name = "N")]
+    #[arg(long, default_value_t = DEFAULT.hidden, value_parser = at_least_one, value_name = "N")]
     pub(crate) hidden: usize,
-    /// Most passes over the training rows.
-    #[arg(long, default_value_t = 1200, value_parser = at_least_one, value_name = "N")]
-    pub(crate) epochs: usize,
-    /// Learning rate of Adam at the start.
-    #[arg(long, default_value_t = 1e-2, value_parser = positive, value_name = "X")]
+    /// Most optimiser steps of a network.
+    #[arg(long, default_value_t = DEFAULT.steps, value_parser = at_least_one, value_name = "N")]
+    pub(crate) steps: usize,
+    /// Learning rate of AdamW at the start; it falls to 0 along a cosine.
+    #[arg(long, default_value_t = DEFAULT.lr, value_parser = positive, value_name = "X")]
     pub(crate) lr: f64,
-    /// Networks to train from different seeds: their spread tells what is chance, their mean is the forecast.
-    #[arg(long, default_value_t = 5, value_parser = at_least_one, value_name = "N")]
+    /// Weight decay of AdamW: more for short and noisy series, less for long and clean ones.
+    #[arg(long, default_value_t = DEFAULT.weight_decay, value_parser = not_negative, value_name = "X")]
+    pub(crate) weight_decay: f64,
+    /// Networks to train from different seeds: their spread tells what is chance, their median is the forecast.
+    #[arg(long, default_value_t = DEFAULT.networks, value_parser = at_least_one, value_name = "N")]
     pub(crate) seeds: usize,
     /// The first seed.
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = DEFAULT.seed, value_name = "N")]
     pub(crate) seed: u64,
     /// File to keep the networks in.
     #[arg(long, value_name = "FILE")]
@@ -103,124 +106,65 @@ pub(crate) fn run(args: &Forecast) -> Result<(), Failure> {
         None => example_table(args.example),
     };
     let rows = table.labels.len();
-    let test_rows = (rows as f64 * args.test).ceil() as usize;
-    let training_rows = rows - test_rows;
-    if training_rows <= args.horizon {
-        return Err(Failure::work(format!(
-            "{rows} rows cannot be split for --test {} and --horizon {}: give more rows, or other values",
-            args.test, args.horizon
-        )));
-    }
-    let forecasters = train(args, &table, training_rows)?;
-    if let Some(path) = &args.save {
-        write_atomically(path, &Forecaster::to_bytes(&forecasters, &table.names)?)?;
-        log(format_args!("wrote {}", path.display()));
-    }
-    let report = evaluate(args, &table, best.as_deref(), &forecasters, training_rows)?;
-    if let Some(out) = &args.out {
-        let table = page::table(&HEADING, &rows_of(&report));
-        write_chart(out, &chart(&report), &table)?;
-    }
-    if args.json {
-        return print_json(&report);
-    }
-    print(&report)
-}
-
-fn train(args: &Forecast, table: &Table, rows: usize) -> Result<Vec<Forecaster>, Failure> {
-    let one = |seed: u64| {
+    let training_rows = rows - (rows as f64 * args.test).ceil() as usize;
+    let config = ForecastConfig {
+        cell: args.cell,
+        hidden: args.hidden,
+        horizon: args.horizon,
+        networks: args.seeds,
+        steps: args.steps,
+        lr: args.lr,
+        weight_decay: args.weight_decay,
+        seed: args.seed,
+    };
+    let progress = |number: usize| {
         log(format_args!(
             "training network {} of {}",
-            seed - args.seed + 1,
+            number + 1,
             args.seeds
         ));
-        let config = ForecastConfig {
-            cell: args.cell,
-            hidden: args.hidden,
-            horizon: args.horizon,
-            epochs: args.epochs,
-            lr: args.lr,
-            seed,
-        };
-        Forecaster::train(config, &table.columns, rows).map_err(Failure::of)
     };
-    (0..args.seeds as u64)
-        .map(|n| one(args.seed.saturating_add(n)))
-        .collect()
+    let forecaster =
+        Forecaster::train(config, &table.columns, training_rows, progress).map_err(Failure::of)?;
+    let evaluation =
+        Evaluation::of(&forecaster, &table.columns, training_rows).map_err(Failure::of)?;
+    // The best is known one row ahead.
+    let best = best
+        .filter(|_| args.horizon == 1)
+        .map(|best| Scores::ahead(&best, &table.columns[0], training_rows, 1));
+    let report = Report::new(&table, &forecaster, &evaluation, best);
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print(&report)?;
+    }
+    // The report is out whatever becomes of the files, and one of them whatever becomes of the other.
+    let saved = save(args, &forecaster, &table);
+    let drawn = draw(args, &report);
+    saved.and(drawn)
 }
 
-fn evaluate(
-    args: &Forecast,
-    table: &Table,
-    best: Option<&[f64]>,
-    forecasters: &[Forecaster],
-    training_rows: usize,
-) -> Result<Report, Failure> {
-    let (values, horizon, rows) = (&table.columns[0], args.horizon, table.labels.len());
-    // Row t + h is forecast from row t.
-    let known = training_rows - horizon..rows - horizon;
-    let (now, actual) = (&values[known.clone()], &values[training_rows..]);
-    let scores = |name: String, forecasts: &[f64]| {
-        (name, Scores::of(&forecasts[known.clone()], actual, now))
+fn save(args: &Forecast, forecaster: &Forecaster, table: &Table) -> Result<(), Failure> {
+    let Some(path) = &args.save else {
+        return Ok(());
     };
+    let bytes = forecaster
+        .to_bytes(&table.names)
+        .map_err(|error| Failure::work(format!("cannot save to {}: {error}", path.display())))?;
+    write_atomically(path, &bytes)?;
+    log(format_args!("wrote {}", path.display()));
+    Ok(())
+}
 
-    let each = forecasters.iter().map(|f| f.forecasts(&table.columns));
-    let each: Vec<Vec<f64>> = each.collect::<Result<_, _>>()?;
-    let network = mean(&each);
-    let mut methods = vec![
-        scores("persistence".to_owned(), &persistence(values)),
-        scores("drift".to_owned(), &drift(values, horizon)),
-    ];
-    if let Some(fitted) = Autoregression::fit(&values[..training_rows], horizon, MOST_LAGS) {
-        methods.push(scores(
-            format!("AR({})", fitted.order()),
-            &fitted.forecasts(values),
-        ));
+fn draw(args: &Forecast, report: &Report) -> Result<(), Failure> {
+    match &args.out {
+        Some(out) => write_chart(
+            out,
+            &chart(report),
+            &page::table(&HEADING, &rows_of(report)),
+        ),
+        None => Ok(()),
     }
-    methods.push(scores(format!("{} network", args.cell.name()), &network));
-    if let (Some(best), 1) = (best, horizon) {
-        methods.push(scores("best possible".to_owned(), best));
-    }
-    let base = methods[0].1.rmse;
-    let rmse: Vec<f64> = each
-        .iter()
-        .map(|f| scores(String::new(), f).1.rmse)
-        .collect();
-    let (low, high) = interval(forecasters);
-    let test: Vec<Row> = known
-        .clone()
-        .map(|t| Row {
-            label: table.labels[t + horizon].clone(),
-            actual: values[t + horizon],
-            forecast: network[t],
-            low: network[t] + low,
-            high: network[t] + high,
-        })
-        .collect();
-    let inside = test
-        .iter()
-        .filter(|r| (r.low..=r.high).contains(&r.actual))
-        .count();
-    let statistic = diebold_mariano(&network[known], now, actual, horizon);
-    let methods: Vec<Method> = methods
-        .into_iter()
-        .map(|(name, scores)| Method::new(name, scores, base))
-        .collect();
-    Ok(Report {
-        column: table.names[0].clone(),
-        rows,
-        training_rows,
-        test_rows: actual.len(),
-        horizon,
-        notes: table.notes.clone(),
-        verdict: verdict(&methods, statistic),
-        methods,
-        seeds: Spread::of(rmse),
-        diebold_mariano: statistic,
-        coverage: inside as f64 / test.len() as f64,
-        next: next(table, &network, (low, high), horizon),
-        test,
-    })
 }
 
 /// Forecasts what follows the last row.
@@ -232,47 +176,15 @@ fn use_kept(args: &Forecast, model: &Path, csv: &Path) -> Result<(), Failure> {
         ))
     };
     let bytes = fs::read(model).map_err(|error| unusable(error.to_string()))?;
-    let (forecasters, names) =
+    let (forecaster, names) =
         Forecaster::from_bytes(&bytes).map_err(|error| unusable(error.to_string()))?;
     let table = Table::read(csv, &names, args.date.as_deref())?;
-    let each = forecasters.iter().map(|f| f.forecasts(&table.columns));
-    let network = mean(&each.collect::<Result<Vec<_>, _>>()?);
-    let horizon = forecasters[0].horizon();
-    let next = next(&table, &network, interval(&forecasters), horizon);
+    let forecasts = forecaster.forecasts(&table.columns).map_err(Failure::of)?;
+    let next = Next::after(&table, forecaster.horizon(), forecasts.last());
     if args.json {
         return print_json(&next);
     }
     print_line(next.sentence(&table.names[0]))
-}
-
-fn next(table: &Table, network: &[f64], (low, high): (f64, f64), horizon: usize) -> Next {
-    let value = network.last().copied().unwrap_or(f64::NAN);
-    Next {
-        after: table.labels.last().cloned().unwrap_or_default(),
-        horizon,
-        value,
-        low: value + low,
-        high: value + high,
-    }
-}
-
-/// Row by row.
-fn mean(each: &[Vec<f64>]) -> Vec<f64> {
-    let rows = each.first().map_or(0, Vec::len);
-    let row = |t: usize| each.iter().map(|f| f[t]).sum::<f64>() / each.len() as f64;
-    (0..rows).map(row).collect()
-}
-
-/// Mean of the networks' intervals.
-fn interval(forecasters: &[Forecaster]) -> (f64, f64) {
-    let count = forecasters.len() as f64;
-    let add = |sum: (f64, f64), f: &Forecaster| {
-        (
-            sum.0 + f.interval().0 / count,
-            sum.1 + f.interval().1 / count,
-        )
-    };
-    forecasters.iter().fold((0.0, 0.0), add)
 }
 
 fn example_table(name: ExampleName) -> (Table, Option<Vec<f64>>) {
@@ -292,6 +204,5 @@ fn example_table(name: ExampleName) -> (Table, Option<Vec<f64>>) {
     (table, Some(made.best))
 }
 
-/// The largest order of the autoregression.
-const MOST_LAGS: usize = 20;
-const EXAMPLE_ROWS: usize = 1500;
+const DEFAULT: ForecastConfig = ForecastConfig::DEFAULT;
+const EXAMPLE_ROWS: usize = 2500;

@@ -1,8 +1,11 @@
 //! What a forecast is reported as: table, sentence, chart.
 
+use ifog::forecast::evaluation::Evaluation;
 use ifog::forecast::scores::Scores;
+use ifog::forecast::{Forecast, Forecaster, NOMINAL};
 use serde::Serialize;
 
+use super::table::Table;
 use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
 use crate::output::print_line;
@@ -10,134 +13,189 @@ use crate::output::print_line;
 /// What `--json` prints.
 #[derive(Serialize)]
 pub(super) struct Report {
-    pub(super) column: String,
-    pub(super) rows: usize,
-    pub(super) training_rows: usize,
-    pub(super) test_rows: usize,
-    pub(super) horizon: usize,
-    pub(super) notes: Vec<String>,
-    /// The network's is that of the mean of its seeds.
-    pub(super) methods: Vec<Method>,
-    pub(super) seeds: Spread,
+    column: String,
+    rows: usize,
+    training_rows: usize,
+    test_rows: usize,
+    horizon: usize,
+    notes: Vec<String>,
+    /// The network's is that of the median of its seeds.
+    methods: Vec<Method>,
+    seeds: Spread,
     /// Of the network against persistence: above 2 it is better beyond chance.
-    pub(super) diebold_mariano: f64,
-    pub(super) verdict: String,
-    /// Share of the test rows within the interval that should hold 80 %.
-    pub(super) coverage: f64,
-    pub(super) next: Next,
-    pub(super) test: Vec<Row>,
+    diebold_mariano: f64,
+    verdict: String,
+    /// Share of the test rows that the interval should hold.
+    nominal: f64,
+    /// Share that it holds.
+    coverage: f64,
+    next: Next,
+    test: Vec<Row>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Method {
-    pub(super) name: String,
-    pub(super) rmse: f64,
-    pub(super) mae: f64,
-    pub(super) mape: Option<f64>,
-    pub(super) direction: Option<f64>,
+struct Method {
+    name: String,
+    rmse: f64,
+    mae: f64,
+    mape: Option<f64>,
+    direction: Option<f64>,
     /// 1 − RMSE / RMSE of persistence.
-    pub(super) skill: f64,
+    skill: f64,
 }
 
 /// RMSE of the networks one by one.
 #[derive(Serialize)]
-pub(super) struct Spread {
-    pub(super) rmse: Vec<f64>,
-    pub(super) mean: f64,
-    pub(super) deviation: f64,
+struct Spread {
+    rmse: Vec<f64>,
+    mean: f64,
+    deviation: f64,
 }
 
 /// The forecast of the row `horizon` rows after the last one.
 #[derive(Serialize)]
 pub(super) struct Next {
-    pub(super) after: String,
-    pub(super) horizon: usize,
-    pub(super) value: f64,
-    pub(super) low: f64,
-    pub(super) high: f64,
+    after: String,
+    horizon: usize,
+    value: f64,
+    low: f64,
+    high: f64,
 }
 
 #[derive(Serialize)]
-pub(super) struct Row {
-    pub(super) label: String,
-    pub(super) actual: f64,
-    pub(super) forecast: f64,
-    pub(super) low: f64,
-    pub(super) high: f64,
+struct Row {
+    label: String,
+    actual: f64,
+    forecast: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Report {
+    /// `best` are the scores of who knows how the series is made.
+    pub(super) fn new(
+        table: &Table,
+        forecaster: &Forecaster,
+        evaluation: &Evaluation,
+        best: Option<Scores>,
+    ) -> Self {
+        let (rows, test_rows) = (table.labels.len(), evaluation.forecasts.len());
+        let training_rows = rows - test_rows;
+        let network = format!("{} network", forecaster.config().cell.name());
+        let autoregression = evaluation.autoregression;
+        let methods = [
+            Some(("persistence".to_owned(), evaluation.persistence)),
+            Some(("drift".to_owned(), evaluation.drift)),
+            autoregression.map(|(order, scores)| (format!("AR({order})"), scores)),
+            Some((network, evaluation.network)),
+            best.map(|scores| ("best possible".to_owned(), scores)),
+        ];
+        let method = |(name, scores): (String, Scores)| Method {
+            name,
+            rmse: scores.rmse,
+            mae: scores.mae,
+            mape: scores.mape,
+            direction: scores.direction,
+            skill: evaluation.skill(&scores),
+        };
+        let row = |(t, forecast): (usize, &Forecast)| Row {
+            label: table.labels[training_rows + t].clone(),
+            actual: table.columns[0][training_rows + t],
+            forecast: forecast.value,
+            low: forecast.low,
+            high: forecast.high,
+        };
+        let (mean, deviation) = evaluation.spread();
+        Self {
+            column: table.names[0].clone(),
+            rows,
+            training_rows,
+            test_rows,
+            horizon: forecaster.horizon(),
+            notes: table.notes.clone(),
+            methods: methods.into_iter().flatten().map(method).collect(),
+            seeds: Spread {
+                rmse: evaluation.each.iter().map(|s| s.rmse).collect(),
+                mean,
+                deviation,
+            },
+            diebold_mariano: evaluation.diebold_mariano,
+            verdict: verdict(evaluation),
+            nominal: NOMINAL,
+            coverage: evaluation.coverage,
+            next: Next::after(table, forecaster.horizon(), Some(&evaluation.next)),
+            test: evaluation.forecasts.iter().enumerate().map(row).collect(),
+        }
+    }
+
+    /// What the interval should hold and what it holds.
+    fn coverage(&self) -> String {
+        format!(
+            "the {:.0} % interval holds {:.1} % of the test rows",
+            100.0 * self.nominal,
+            100.0 * self.coverage
+        )
+    }
+}
+
+impl Next {
+    /// There is a forecast if the table has a row, and it has.
+    pub(super) fn after(table: &Table, horizon: usize, forecast: Option<&Forecast>) -> Self {
+        let part = |of: fn(&Forecast) -> f64| forecast.map_or(f64::NAN, of);
+        Self {
+            after: table.labels.last().cloned().unwrap_or_default(),
+            horizon,
+            value: part(|f| f.value),
+            low: part(|f| f.low),
+            high: part(|f| f.high),
+        }
+    }
+
+    pub(super) fn sentence(&self, column: &str) -> String {
+        format!(
+            "{column} {} row(s) after {}: {}, with {:.0} % between {} and {}",
+            self.horizon,
+            self.after,
+            number(self.value),
+            100.0 * NOMINAL,
+            number(self.low),
+            number(self.high)
+        )
+    }
 }
 
 /// What the figures allow to say.
-pub(super) fn verdict(methods: &[Method], statistic: f64) -> String {
-    let Some(network) = methods.iter().find(|m| m.name.ends_with("network")) else {
-        return String::new();
-    };
-    let percent = 100.0 * network.skill;
-    let first = if network.skill > 0.0 && statistic > 2.0 {
+fn verdict(evaluation: &Evaluation) -> String {
+    let network = &evaluation.network;
+    let (skill, statistic) = (evaluation.skill(network), evaluation.diebold_mariano);
+    let percent = 100.0 * skill;
+    let first = if skill > 0.0 && statistic > 2.0 {
         format!(
             "The network beats persistence: its error is {percent:.1} % smaller, which is beyond chance"
         )
-    } else if network.skill < 0.0 && statistic < -2.0 {
+    } else if skill < 0.0 && statistic < -2.0 {
         format!(
             "The network is worse than persistence: its error is {:.1} % larger",
             -percent
         )
     } else {
         format!(
-            "The network does not beat persistence: the difference of {percent:.1} % is within chance, and the last value is as good \
-             a forecast"
+            "The network does not beat persistence: the difference of {:.1} % is within chance, and the last value is as good \
+             a forecast",
+            percent.abs()
         )
     };
-    let rival = methods.iter().find(|m| m.name.starts_with("AR("));
-    let second = match rival {
-        Some(ar) if ar.rmse < network.rmse => format!("; {} is simpler and no worse.", ar.name),
-        Some(ar) => format!(
-            "; {} is {:.1} % worse than it.",
-            ar.name,
+    let second = match evaluation.autoregression {
+        Some((order, ar)) if ar.rmse <= network.rmse => {
+            format!("; AR({order}) is simpler and no worse.")
+        }
+        Some((order, ar)) => format!(
+            "; AR({order}) is {:.1} % worse than it.",
             100.0 * (ar.rmse / network.rmse - 1.0)
         ),
         None => ".".to_owned(),
     };
     first + &second
-}
-
-impl Method {
-    pub(super) fn new(name: String, scores: Scores, base: f64) -> Self {
-        Self {
-            name,
-            rmse: scores.rmse,
-            mae: scores.mae,
-            mape: scores.mape,
-            direction: scores.direction,
-            skill: if base > 0.0 {
-                1.0 - scores.rmse / base
-            } else {
-                0.0
-            },
-        }
-    }
-}
-
-impl Spread {
-    pub(super) fn of(rmse: Vec<f64>) -> Self {
-        let count = rmse.len() as f64;
-        let mean = rmse.iter().sum::<f64>() / count;
-        let squares: f64 = rmse.iter().map(|r| (r - mean).powi(2)).sum();
-        let deviation = (squares / (count - 1.0).max(1.0)).sqrt();
-        Self {
-            rmse,
-            mean,
-            deviation,
-        }
-    }
-}
-
-impl Next {
-    pub(super) fn sentence(&self, column: &str) -> String {
-        format!(
-            "{column} {} row(s) after {}: {:.4}, with 80 % between {:.4} and {:.4}",
-            self.horizon, self.after, self.value, self.low, self.high
-        )
-    }
 }
 
 pub(super) fn rows_of(report: &Report) -> Vec<Vec<String>> {
@@ -147,8 +205,8 @@ pub(super) fn rows_of(report: &Report) -> Vec<Vec<String>> {
         };
         vec![
             m.name.clone(),
-            format!("{:.4}", m.rmse),
-            format!("{:.4}", m.mae),
+            number(m.rmse),
+            number(m.mae),
             percent(m.mape, 1.0),
             percent(m.direction, 100.0),
             format!("{:.2} %", 100.0 * m.skill),
@@ -170,12 +228,17 @@ pub(super) fn print(report: &Report) -> Result<(), Failure> {
         let cells: Vec<String> = row[1..].iter().map(|cell| format!("{cell:>11}")).collect();
         print_line(format!("{:<14} {}", row[0], cells.join(" ")))?;
     }
+    let Spread {
+        rmse,
+        mean,
+        deviation,
+    } = &report.seeds;
     print_line(format!(
-        "{} seed(s): RMSE {:.4} ± {:.4}; {:.0} % of the test rows lie within the 80 % interval",
-        report.seeds.rmse.len(),
-        report.seeds.mean,
-        report.seeds.deviation,
-        100.0 * report.coverage
+        "{} network(s) on their own: RMSE {} ± {}; {}",
+        rmse.len(),
+        number(*mean),
+        number(*deviation),
+        report.coverage()
     ))?;
     print_line(&report.verdict)?;
     print_line(report.next.sentence(&report.column))
@@ -191,8 +254,8 @@ pub(super) fn chart(report: &Report) -> Chart {
     Chart {
         title: format!("{}, {} row(s) ahead", report.column, report.horizon),
         caption: format!(
-            "Each value is forecast from the rows before it alone; the band should hold 80 % of the values and holds {:.0} %. {}",
-            100.0 * report.coverage,
+            "Each value is forecast from the rows before it alone; {}. {}",
+            report.coverage(),
             report.verdict
         ),
         x: Axis {
@@ -216,6 +279,14 @@ pub(super) fn chart(report: &Report) -> Chart {
                 )
             },
         ],
+    }
+}
+
+/// With four decimals, or as a power of ten where these would say nothing or too much.
+fn number(x: f64) -> String {
+    match x.abs() {
+        0.0 | 1e-3..1e9 => format!("{x:.4}"),
+        _ => format!("{x:.4e}"),
     }
 }
 

@@ -26,8 +26,7 @@ fn a_series_is_learnt_kept_and_used_again() {
     folder.file("saw.csv", saw(300));
     let trained = folder
         .ifog([
-            "forecast", "saw.csv", "--seeds", "2", "--epochs", "40", "--hidden", "12", "--lr",
-            "1e-2",
+            "forecast", "saw.csv", "--seeds", "2", "--steps", "150", "--hidden", "12",
         ])
         .args(["--save", "saw.safetensors", "--out", "saw.svg", "--json"])
         .run()
@@ -71,6 +70,74 @@ fn a_series_is_learnt_kept_and_used_again() {
     wrong.refused(1, &["saw.csv cannot be used", "--save"]);
 }
 
+/// A random walk, which nobody can forecast.
+fn walk(rows: usize) -> String {
+    let mut csv = String::from("y\n");
+    let (mut state, mut y) = (1u64, 0i64);
+    for _ in 0..rows {
+        // Knuth's generator; the upper bits are the good ones.
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        y += i64::try_from(state >> 54).unwrap() - 512;
+        let _ = writeln!(csv, "{y}");
+    }
+    csv
+}
+
+/// The least training that is one.
+const QUICK: [&str; 6] = ["--seeds", "1", "--steps", "2", "--hidden", "4"];
+
+#[test]
+fn what_cannot_be_forecast_is_said_to_be_so() {
+    let folder = Folder::new();
+    folder.file("walk.csv", walk(600));
+    let report = folder
+        .ifog(["forecast", "walk.csv", "--seeds", "2", "--steps", "100"])
+        .run();
+    let stdout = &report.succeeded().stdout;
+    assert!(
+        stdout.contains("The network does not beat persistence"),
+        "{stdout}"
+    );
+    assert!(stdout.contains("the 80 % interval holds "), "{stdout}");
+}
+
+#[test]
+fn a_kept_forecaster_does_not_grow_with_the_rows() {
+    let folder = Folder::new();
+    let size = |rows: usize| {
+        folder.file("walk.csv", walk(rows));
+        let trained = folder
+            .ifog(["forecast", "walk.csv", "--save", "kept.safetensors"])
+            .args(QUICK)
+            .run();
+        trained.succeeded();
+        folder.path("kept.safetensors").metadata().unwrap().len()
+    };
+    // Numbers of the metadata have up to 25 digits: nine of them.
+    assert!(size(100_000).abs_diff(size(100)) < 9 * 25);
+}
+
+#[test]
+fn the_report_is_printed_whatever_becomes_of_the_files() {
+    let folder = Folder::new();
+    folder.file("saw.csv", saw(100));
+    let lost = folder
+        .ifog(["forecast", "saw.csv", "--save", "absent/kept.safetensors"])
+        .args(["--out", "saw.svg"])
+        .args(QUICK)
+        .run();
+    assert_eq!(lost.code, 1);
+    assert!(lost.stdout.contains("persistence"), "{}", lost.stdout);
+    assert!(folder.path("saw.svg").exists());
+    let sentence = lost.stderr.lines().last().unwrap();
+    assert!(
+        sentence.contains("absent/kept.safetensors") && sentence.contains("choose"),
+        "{sentence}"
+    );
+}
+
 #[test]
 fn bad_files_each_get_a_sentence() {
     let folder = Folder::new();
@@ -83,15 +150,12 @@ fn bad_files_each_get_a_sentence() {
         let bad = folder
             .ifog(["forecast", "bad.csv", "--column", column])
             .run();
-        assert_eq!(bad.code, 1);
-        assert!(bad.stderr.contains(part), "{}", bad.stderr);
+        bad.refused(1, &[part]);
     }
-    let far = folder.ifog(["forecast", "--horizon", "600"]).run();
-    assert_eq!(far.code, 1);
-    assert!(far.stderr.contains("1200 training rows"), "{}", far.stderr);
+    let far = folder.ifog(["forecast", "--horizon", "1200"]).run();
+    far.refused(1, &["2000 training rows", "horizon"]);
     let wide = folder.ifog(["forecast", "--hidden", "9999999"]).run();
-    assert_eq!(wide.code, 2);
-    assert!(wide.stderr.contains("hidden = 9999999"), "{}", wide.stderr);
+    wide.refused(2, &["hidden = 9999999"]);
     folder
         .ifog(["forecast", "none.csv"])
         .run()

@@ -26,12 +26,9 @@ impl Autoregression {
     /// Fits the order from 1 to `most` with the least BIC, n ln(Σe²/n) + p ln n, on `training` values. `None` if there are too
     /// few or they do not vary.
     pub fn fit(training: &[f64], horizon: usize, most: usize) -> Option<Self> {
-        let most = most.min(training.len() / 10);
-        let fits = (1..=most).filter_map(|order| least_squares(training, horizon, order, most));
-        let best = fits.min_by(|a, b| a.1.total_cmp(&b.1))?;
-        Some(Self {
-            coefficients: best.0,
-        })
+        let normal = NormalEquations::new(training, horizon, most.min(training.len() / 10))?;
+        let fits = (1..normal.size).filter_map(|order| normal.fit(order));
+        fits.min_by(|a, b| a.1.total_cmp(&b.1)).map(|best| best.0)
     }
 
     /// p.
@@ -50,50 +47,72 @@ impl Autoregression {
     }
 }
 
-/// Coefficients and BIC of one order; all orders are fitted on the same rows.
-fn least_squares(
-    values: &[f64],
+/// XᵀX a = Xᵀy of the largest order. Those of a smaller one, on the same rows, are their first rows and columns.
+struct NormalEquations<'a> {
+    values: &'a [f64],
     horizon: usize,
-    order: usize,
-    most: usize,
-) -> Option<(Vec<f64>, f64)> {
-    // Around the first value, so that a large level costs no digits.
-    let origin = values[0];
-    let n = order + 1;
-    let regressors = |t: usize| -> Vec<f64> {
-        let lags = (0..order).map(|lag| values[t - lag] - origin);
-        std::iter::once(1.0).chain(lags).collect()
-    };
-    let rows = most - 1..values.len().checked_sub(horizon)?;
-    let (mut normal, mut right) = (vec![0.0; n * n], vec![0.0; n]);
-    for t in rows.clone() {
-        let x = regressors(t);
-        for i in 0..n {
-            right[i] += x[i] * (values[t + horizon] - origin);
-            for j in 0..n {
-                normal[i * n + j] += x[i] * x[j];
-            }
-        }
-    }
-    let mut solution = solve(normal, right)?;
-    let squares: f64 = rows
-        .clone()
-        .map(|t| {
-            let fitted: f64 = regressors(t)
-                .iter()
-                .zip(&solution)
-                .map(|(x, a)| x * a)
-                .sum();
-            (values[t + horizon] - origin - fitted).powi(2)
-        })
-        .sum();
-    let count = rows.len() as f64;
-    let bic = count * (squares / count).ln() + order as f64 * count.ln();
-    solution[0] += origin * (1.0 - solution[1..].iter().sum::<f64>());
-    bic.is_finite().then_some((solution, bic))
+    rows: std::ops::Range<usize>,
+    /// Coefficients of the largest order.
+    size: usize,
+    /// XᵀX, `[size, size]`, the lower triangle.
+    matrix: Vec<f64>,
+    /// Xᵀy, `[size]`.
+    right: Vec<f64>,
 }
 
-/// A x = b for a symmetric positive definite A, by Cholesky's decomposition; `None` if it is not.
+impl<'a> NormalEquations<'a> {
+    fn new(values: &'a [f64], horizon: usize, most: usize) -> Option<Self> {
+        let size = most + 1;
+        let mut normal = Self {
+            values,
+            horizon,
+            rows: most.checked_sub(1)?..values.len().checked_sub(horizon)?,
+            size,
+            matrix: vec![0.0; size * size],
+            right: vec![0.0; size],
+        };
+        for t in normal.rows.clone() {
+            let x: Vec<f64> = normal.regressors(t, most).collect();
+            let y = values[t + horizon] - values[0];
+            for (i, xi) in x.iter().enumerate() {
+                normal.right[i] += xi * y;
+                for (sum, xj) in normal.matrix[i * size..].iter_mut().zip(&x[..=i]) {
+                    *sum += xi * xj;
+                }
+            }
+        }
+        Some(normal)
+    }
+
+    /// The autoregression of one order with its BIC.
+    fn fit(&self, order: usize) -> Option<(Autoregression, f64)> {
+        let n = order + 1;
+        let rows = self.matrix.chunks(self.size).take(n);
+        let block = rows.flat_map(|row| &row[..n]).copied().collect();
+        let mut solution = solve(block, self.right[..n].to_vec())?;
+        let origin = self.values[0];
+        let error = |t: usize| {
+            let x = self.regressors(t, order).zip(&solution);
+            self.values[t + self.horizon] - origin - x.map(|(x, a)| x * a).sum::<f64>()
+        };
+        let squares: f64 = self.rows.clone().map(|t| error(t).powi(2)).sum();
+        let count = self.rows.len() as f64;
+        let bic = count * (squares / count).ln() + order as f64 * count.ln();
+        solution[0] += origin * (1.0 - solution[1..].iter().sum::<f64>());
+        let fitted = Autoregression {
+            coefficients: solution,
+        };
+        bic.is_finite().then_some((fitted, bic))
+    }
+
+    /// 1, y_t, …, y_{t−p+1}, around the first value so that a large level costs no digits.
+    fn regressors(&self, t: usize, order: usize) -> impl Iterator<Item = f64> {
+        let lags = (0..order).map(move |lag| self.values[t - lag] - self.values[0]);
+        std::iter::once(1.0).chain(lags)
+    }
+}
+
+/// A x = b for a symmetric positive definite A, given by its lower triangle, by Cholesky's decomposition; `None` if it is not.
 fn solve(mut a: Vec<f64>, mut b: Vec<f64>) -> Option<Vec<f64>> {
     let n = b.len();
     for j in 0..n {

@@ -1,11 +1,10 @@
-//! Forecasters on disk: one `.safetensors` file, a flat tensor of parameters for each seed, the rest in the metadata.
+//! Forecasters on disk: one `.safetensors` file, a flat tensor of parameters for each network, the rest in the metadata.
 
 use ifog_kernels::Cell;
 use serde::{Deserialize, Serialize};
 
-use super::{Forecaster, INPUTS, Scale};
-use crate::config::{ConfigError, InputConfig, NetworkConfig};
-use crate::parameters::Layout;
+use super::{Band, Forecaster, Scale, layout};
+use crate::config::ConfigError;
 use crate::safetensors::{FormatError, Metadata, SafeTensors, Tensor, write};
 
 /// Why a forecaster cannot be stored or restored.
@@ -23,7 +22,7 @@ pub enum FileError {
     Config(#[from] ConfigError),
 }
 
-/// All but the parameters.
+/// All but the parameters and the names. Its size depends on the number of columns alone.
 #[derive(Serialize, Deserialize)]
 struct Description {
     cell: String,
@@ -31,50 +30,47 @@ struct Description {
     horizon: usize,
     spread: f64,
     scales: Vec<Scale>,
-    errors: Vec<f64>,
+    band: Band,
 }
 
 impl Forecaster {
-    /// The content of a file with these forecasters, which read the columns of these names.
+    /// The content of a file with this forecaster, which reads the columns of these names.
     ///
     /// # Errors
-    /// The description exceeds a limit of the format.
-    pub fn to_bytes(forecasters: &[Self], columns: &[String]) -> Result<Vec<u8>, FileError> {
-        let mut metadata = Metadata::new();
-        let describe = |f: &Self| Description {
-            cell: f.config().cell.name().to_owned(),
-            hidden: f.config().hidden,
-            horizon: f.horizon,
-            spread: f.spread,
-            scales: f.scales.clone(),
-            // Quantiles are all that is asked of the errors.
-            errors: f.errors.clone(),
+    /// The names exceed a limit of the format.
+    pub fn to_bytes(&self, columns: &[String]) -> Result<Vec<u8>, FileError> {
+        let description = Description {
+            cell: self.config().cell.name().to_owned(),
+            hidden: self.config().hidden,
+            horizon: self.horizon,
+            spread: self.spread,
+            scales: self.scales.clone(),
+            band: self.band,
         };
+        let mut metadata = Metadata::new();
         metadata.insert("format".to_owned(), FORMAT.to_owned());
         metadata.insert("columns".to_owned(), json(&columns)?);
-        let mut names = Vec::new();
-        for (number, forecaster) in forecasters.iter().enumerate() {
-            let name = format!("parameters.{number}");
-            metadata.insert(format!("network.{number}"), json(&describe(forecaster))?);
-            names.push((name, [forecaster.parameters.len()]));
-        }
-        let tensors: Vec<Tensor<'_>> = names
-            .iter()
-            .zip(forecasters)
-            .map(|((name, shape), forecaster)| Tensor {
+        metadata.insert("description".to_owned(), json(&description)?);
+        let names: Vec<String> = (0..self.networks.len())
+            .map(|n| format!("parameters.{n}"))
+            .collect();
+        let shape = [self.layout.len()];
+        let tensors = names.iter().zip(&self.networks);
+        let tensors: Vec<Tensor<'_>> = tensors
+            .map(|(name, values)| Tensor {
                 name,
-                shape,
-                values: &forecaster.parameters,
+                shape: &shape,
+                values,
             })
             .collect();
         Ok(write(&metadata, &tensors)?)
     }
 
-    /// The forecasters of a file, and the names of their columns.
+    /// The forecaster of a file, and the names of its columns.
     ///
     /// # Errors
     /// The file is damaged or something else.
-    pub fn from_bytes(bytes: &[u8]) -> Result<(Vec<Self>, Vec<String>), FileError> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<(Self, Vec<String>), FileError> {
         let file = SafeTensors::read(bytes)?;
         let text = |key: &str| {
             let found = file.metadata().get(key);
@@ -82,54 +78,48 @@ impl Forecaster {
         };
         if text("format")? != FORMAT {
             return Err(FileError::Content(format!(
-                "its format is '{}'",
+                "its format is '{}', not '{FORMAT}'",
                 text("format")?
             )));
         }
         let columns: Vec<String> = parsed(text("columns")?)?;
-        let mut forecasters = Vec::new();
-        for (number, tensor) in file.tensors().iter().enumerate() {
-            let description: Description = parsed(text(&format!("network.{number}"))?)?;
-            let unusable = || FileError::Content(format!("network {number} is not usable"));
-            let layout = Layout::new(NetworkConfig {
-                cell: Cell::named(&description.cell).ok_or_else(unusable)?,
-                input: InputConfig::Dense {
-                    width: INPUTS * description.scales.len(),
-                },
-                hidden: description.hidden,
-                layers: 1,
-                outputs: 1,
-            })?;
-            let parameters = tensor.to_vec();
-            let positive = |x: f64| x > 0.0 && x.is_finite();
-            let scaled = |s: &Scale| {
-                positive(s.deviation)
-                    && positive(s.change)
-                    && positive(s.excursion)
-                    && s.low <= s.high
-            };
-            let sound = parameters.len() == layout.len()
-                && parameters.iter().all(|p| p.is_finite())
-                && description.scales.len() == columns.len()
-                && description.scales.iter().all(scaled)
-                && positive(description.spread)
-                && description.horizon > 0;
-            if !sound {
-                return Err(unusable());
-            }
-            forecasters.push(Self {
-                layout,
-                parameters,
-                scales: description.scales,
-                horizon: description.horizon,
-                spread: description.spread,
-                errors: description.errors,
-            });
+        let Description {
+            cell,
+            hidden,
+            horizon,
+            spread,
+            scales,
+            band,
+        } = parsed(text("description")?)?;
+        let known = Cell::named(&cell);
+        let cell = known.ok_or_else(|| FileError::Content(format!("its cell is '{cell}'")))?;
+        let layout = layout(cell, hidden, scales.len())?;
+        let networks: Vec<Vec<f32>> = file.tensors().iter().map(|t| t.to_vec()).collect();
+        let fits = |parameters: &Vec<f32>| {
+            parameters.len() == layout.len() && parameters.iter().all(|p| p.is_finite())
+        };
+        let sound = scales.len() == columns.len()
+            && scales.iter().all(Scale::is_sound)
+            && band.is_sound()
+            && spread > 0.0
+            && spread.is_finite()
+            && horizon > 0
+            && !networks.is_empty()
+            && networks.iter().all(fits);
+        if !sound {
+            return Err(FileError::Content(
+                "its networks do not fit what is said of them".to_owned(),
+            ));
         }
-        if forecasters.is_empty() {
-            return Err(FileError::Content("it has no network".to_owned()));
-        }
-        Ok((forecasters, columns))
+        let forecaster = Self {
+            layout,
+            networks,
+            scales,
+            horizon,
+            spread,
+            band,
+        };
+        Ok((forecaster, columns))
     }
 }
 
@@ -141,4 +131,55 @@ fn parsed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FileError> {
     serde_json::from_str(text).map_err(|error| FileError::Content(error.to_string()))
 }
 
-const FORMAT: &str = "ifog-forecaster-1";
+const FORMAT: &str = "ifog-forecaster-2";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use super::*;
+    use crate::forecast::{ForecastConfig, example};
+    use crate::rng::{Rng, Stream};
+
+    fn small() -> (Forecaster, Vec<f64>) {
+        let series = example::ar2(120, 1).values;
+        let config = ForecastConfig {
+            hidden: 2,
+            networks: 2,
+            steps: 5,
+            ..ForecastConfig::DEFAULT
+        };
+        let columns = std::slice::from_ref(&series);
+        let forecaster = Forecaster::train(config, columns, 90, |_| {}).unwrap();
+        (forecaster, series)
+    }
+
+    #[test]
+    fn a_stored_forecaster_is_the_same() {
+        let (forecaster, _) = small();
+        let names = vec!["y".to_owned()];
+        let bytes = forecaster.to_bytes(&names).unwrap();
+        assert_eq!(Forecaster::from_bytes(&bytes).unwrap(), (forecaster, names));
+    }
+
+    #[test]
+    fn damaged_files_are_refused_or_can_be_used() {
+        let (forecaster, series) = small();
+        let bytes = forecaster.to_bytes(&["y".to_owned()]).unwrap();
+        for cut in [0, 8, 100, bytes.len() - 1] {
+            assert!(Forecaster::from_bytes(&bytes[..cut]).is_err());
+        }
+        let mut rng = Rng::new(7, Stream::Check);
+        for _ in 0..2000 {
+            let mut edited = bytes.clone();
+            for _ in 0..=rng.below(2) {
+                let at = rng.below(edited.len() as u64) as usize;
+                // Digits, so that the header often stays one.
+                edited[at] = b'0' + rng.below(10) as u8;
+            }
+            if let Ok((read, _)) = Forecaster::from_bytes(&edited) {
+                let forecasts = read.forecasts(std::slice::from_ref(&series)).unwrap();
+                assert_eq!(forecasts.len(), series.len());
+            }
+        }
+    }
+}

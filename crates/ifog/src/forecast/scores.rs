@@ -40,6 +40,19 @@ impl Scores {
             direction: (!foretold.is_empty()).then(|| right as f64 / foretold.len() as f64),
         }
     }
+
+    /// Of the rows from `first` on, where `forecasts[t]` is what was said of row t + `horizon` when row t was known.
+    ///
+    /// # Panics
+    /// `first` is below the horizon or beyond the values, or the lengths differ.
+    pub fn ahead(forecasts: &[f64], values: &[f64], first: usize, horizon: usize) -> Self {
+        let origins = first - horizon..values.len() - horizon;
+        Self::of(
+            &forecasts[origins.clone()],
+            &values[first..],
+            &values[origins],
+        )
+    }
 }
 
 /// The statistic of Diebold & Mariano 1995 for squared errors: mean loss difference over its standard error, whose variance

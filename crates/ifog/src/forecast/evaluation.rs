@@ -1,0 +1,94 @@
+//! A forecaster on rows it has not seen, beside what anybody could say without a network.
+
+use super::baselines::{Autoregression, drift, persistence};
+use super::scores::{Scores, diebold_mariano};
+use super::{Forecast, ForecastError, Forecaster};
+
+/// Scores on the rows after the training rows. The state walks forward: each is forecast from all rows up to a horizon before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The value stays.
+    pub persistence: Scores,
+    /// It goes on as on average so far.
+    pub drift: Scores,
+    /// An autoregression fitted to the training rows, with its order; none where it cannot be fitted.
+    pub autoregression: Option<(usize, Scores)>,
+    /// The median of the networks.
+    pub network: Scores,
+    /// Each network.
+    pub each: Vec<Scores>,
+    /// Of the median of the networks against persistence: see [`diebold_mariano`].
+    pub diebold_mariano: f64,
+    /// Share of the rows within their interval; it should be [`super::NOMINAL`].
+    pub coverage: f64,
+    /// What was said of each of the rows.
+    pub forecasts: Vec<Forecast>,
+    /// What is said of the row a horizon after the last one.
+    pub next: Forecast,
+}
+
+impl Evaluation {
+    /// Forecasts the rows of the first column from `training_rows` on.
+    ///
+    /// # Errors
+    /// The columns do not fit the forecaster, or there is no such row, or none a horizon before it.
+    pub fn of(
+        forecaster: &Forecaster,
+        columns: &[Vec<f64>],
+        training_rows: usize,
+    ) -> Result<Self, ForecastError> {
+        let all = forecaster.forecasts(columns)?;
+        let (values, horizon) = (&columns[0], forecaster.horizon());
+        let Some(next) = all.last().filter(|_| training_rows < values.len()).copied() else {
+            return Err(ForecastError::NoTest(training_rows));
+        };
+        if training_rows < horizon {
+            return Err(ForecastError::Short {
+                rows: training_rows,
+                least: horizon,
+            });
+        }
+        let score = |forecasts: &[f64]| Scores::ahead(forecasts, values, training_rows, horizon);
+        let network: Vec<f64> = all.iter().map(|f| f.value).collect();
+        let each = forecaster.each(columns)?;
+        let fitted = Autoregression::fit(&values[..training_rows], horizon, MOST_LAGS);
+
+        let origins = training_rows - horizon..values.len() - horizon;
+        let (now, actual) = (&values[origins.clone()], &values[training_rows..]);
+        let forecasts = all[origins.clone()].to_vec();
+        let inside = |(f, y): &(&Forecast, &f64)| (f.low..=f.high).contains(y);
+        let held = forecasts.iter().zip(actual).filter(inside).count();
+        Ok(Self {
+            persistence: score(&persistence(values)),
+            drift: score(&drift(values, horizon)),
+            autoregression: fitted.map(|ar| (ar.order(), score(&ar.forecasts(values)))),
+            network: score(&network),
+            each: each.iter().map(|f| score(f)).collect(),
+            diebold_mariano: diebold_mariano(&network[origins], now, actual, horizon),
+            coverage: held as f64 / actual.len() as f64,
+            forecasts,
+            next,
+        })
+    }
+
+    /// 1 − RMSE / RMSE of persistence; 0 where persistence has no error.
+    pub fn skill(&self, scores: &Scores) -> f64 {
+        let base = self.persistence.rmse;
+        if base > 0.0 {
+            1.0 - scores.rmse / base
+        } else {
+            0.0
+        }
+    }
+
+    /// Mean and standard deviation of the networks' RMSE.
+    pub fn spread(&self) -> (f64, f64) {
+        let count = self.each.len() as f64;
+        let mean = self.each.iter().map(|s| s.rmse).sum::<f64>() / count;
+        let squares: f64 = self.each.iter().map(|s| (s.rmse - mean).powi(2)).sum();
+        (mean, (squares / (count - 1.0).max(1.0)).sqrt())
+    }
+}
+
+/// The largest order of the autoregression.
+const MOST_LAGS: usize = 20;
