@@ -1,5 +1,6 @@
 //! `ifog forecast`: the next value of a series, beside what anybody could say without a network.
 
+mod dates;
 mod report;
 mod table;
 

@@ -139,19 +139,74 @@ fn the_report_is_printed_whatever_becomes_of_the_files() {
 }
 
 #[test]
+fn odd_files_work() {
+    let folder = Folder::new();
+    let lines = |line: &dyn Fn(usize) -> String| (0..60).map(line).collect::<String>();
+    for (content, note) in [
+        // A mark at the start, quotes, CRLF, semicolons and decimal commas.
+        (
+            "\u{feff}\"Day\";\"Price, EUR\"\r\n".to_owned()
+                + &lines(&|t| format!("{};\"{},5\"\r\n", 2000 + t, t * t % 7)),
+            "",
+        ),
+        ("y\n".to_owned() + &lines(&|_| "5\n".to_owned()), ""),
+        (
+            "y\n".to_owned()
+                + &lines(&|t| {
+                    if t == 9 {
+                        "NaN\n".into()
+                    } else {
+                        format!("{t}\n")
+                    }
+                }),
+            "1 of 60 rows have missing values",
+        ),
+        (lines(&|t| format!("{}\n", t % 5)), "no heading"),
+        (
+            "y\n".to_owned() + &lines(&|t| format!("{}e59\n", t % 5)),
+            "",
+        ),
+    ] {
+        folder.file("odd.csv", &content);
+        let report = folder.ifog(["forecast", "odd.csv"]).args(QUICK).run();
+        let stdout = &report.succeeded().stdout;
+        assert!(stdout.contains(note), "{stdout}");
+        assert!(
+            !stdout.contains("NaN") && !stdout.contains("inf"),
+            "{stdout}"
+        );
+    }
+}
+
+#[test]
 fn bad_files_each_get_a_sentence() {
     let folder = Folder::new();
-    for (content, part) in [
-        ("a,b\n1,2\n2,3\n3,4\n", "rows"),
-        ("a,b\n1,x\n2,y\n", "no column 'c'"),
+    for (content, parts) in [
+        ("", ["bad.csv", "no rows"]),
+        ("Date,Close\n", ["no rows", "give a file"]),
+        ("a,b\n1,x\n2,y\n", ["no column 'c'", "name one of a, b"]),
+        ("c\n1\n2\n3\n", ["training rows are too few", "at least 22"]),
+        ("c\n1\ntwo\n", ["line 3: 'two' in column c", "write it as"]),
+        ("c\n1\ninf\n", ["line 3: 'inf' in column c", "write it as"]),
+        ("c\n1\n1e308\n", ["line 3: '1e308' in column c", "1e60"]),
+        (
+            "date,c\n2020-01-02,1\n2020-01-01,1\n2020-01-03,1\n",
+            ["line 3 has an earlier date", "sort"],
+        ),
+        (
+            "date,c\n2020-01-02,1\n2020-01-02,1\n",
+            ["line 3 has the same date", "one row a date"],
+        ),
+        ("b,c\n1,2\n1\n", ["line 3 has 1 fields", "correct it"]),
+        ("c\nNA\n\"\"\n", ["no row has a value", "name others"]),
     ] {
         folder.file("bad.csv", content);
-        let column = if part == "rows" { "a" } else { "c" };
-        let bad = folder
-            .ifog(["forecast", "bad.csv", "--column", column])
-            .run();
-        bad.refused(1, &[part]);
+        let bad = folder.ifog(["forecast", "bad.csv", "--column", "c"]).run();
+        bad.refused(1, &parts);
     }
+    folder.file("bad.csv", b"\xff\xfec\0\n\0");
+    let bad = folder.ifog(["forecast", "bad.csv"]).run();
+    bad.refused(1, &["bad.csv", "UTF-8"]);
     let far = folder.ifog(["forecast", "--horizon", "1200"]).run();
     far.refused(1, &["2000 training rows", "horizon"]);
     let wide = folder.ifog(["forecast", "--hidden", "9999999"]).run();
