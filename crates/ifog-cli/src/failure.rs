@@ -139,7 +139,7 @@ impl Caused for TaskError {
 impl Caused for ForecastError {
     fn cause(&self) -> Cause {
         match self {
-            Self::Config(_) | Self::Optimizer(_) => Cause::Request,
+            Self::Zero(_) | Self::Config(_) | Self::Optimizer(_) => Cause::Request,
             Self::Diverged => Cause::Divergence,
             _ => Cause::Work,
         }

@@ -98,9 +98,9 @@ pub enum ForecastError {
     /// Nothing to evaluate on.
     #[error("no row is left to forecast after {0} training rows: give more rows")]
     NoTest(usize),
-    /// No network at all.
-    #[error("networks = 0 cannot forecast: train at least one")]
-    NoNetwork,
+    /// A setting that must not be 0.
+    #[error("{0} = 0 makes no forecast: give at least 1")]
+    Zero(&'static str),
     /// The columns do not fit each other or the model.
     #[error("the forecaster reads {expected} column(s) of equal length, not {found}: name as many")]
     Columns {
@@ -159,24 +159,30 @@ impl Forecaster {
     /// when to stop. `progress` is called before each network, with its number from 0.
     ///
     /// # Errors
-    /// There are fewer than 20 rows beyond two horizons, or a value is not finite or beyond [`LARGEST`].
+    /// There are fewer than 20 rows beyond two horizons, no network or horizon is asked for, or a value is not finite or beyond [`LARGEST`].
     pub fn train(
         config: ForecastConfig,
         columns: &[Vec<f64>],
         rows: usize,
         mut progress: impl FnMut(usize),
     ) -> Result<Self, ForecastError> {
-        let columns: Vec<&[f64]> = columns.iter().map(|c| &c[..rows.min(c.len())]).collect();
-        check(&columns, columns.len())?;
-        if config.networks == 0 {
-            return Err(ForecastError::NoNetwork);
+        for (name, value) in [("networks", config.networks), ("horizon", config.horizon)] {
+            if value == 0 {
+                return Err(ForecastError::Zero(name));
+            }
         }
+        let columns: Vec<&[f64]> = columns.iter().map(|c| &c[..rows.min(c.len())]).collect();
         // Rows to learn from and rows to choose by each lie a horizon before their targets.
         let least = LEAST_ROWS.saturating_add(config.horizon.saturating_mul(2));
-        let rows = columns[0].len();
-        if rows < least {
+        if let Some(rows) = columns
+            .first()
+            .map(|c| c.len())
+            .filter(|rows| *rows < least)
+        {
             return Err(ForecastError::Short { rows, least });
         }
+        check(&columns, columns.len())?;
+        let rows = columns[0].len();
         let fit = rows - (rows / 7).max(config.horizon + 2);
         let changes = changes(columns[0], config.horizon);
         let mut forecaster = Self {
@@ -321,7 +327,7 @@ mod tests {
             networks: 1,
             steps: 40,
             seed,
-            ..ForecastConfig::default()
+            ..ForecastConfig::DEFAULT
         }
     }
 
@@ -338,7 +344,7 @@ mod tests {
     fn beside_the_best(example: &Example) -> (Evaluation, f64) {
         let series = std::slice::from_ref(&example.values);
         let rows = example.values.len() * 4 / 5;
-        let forecaster = train(ForecastConfig::default(), series, rows).unwrap();
+        let forecaster = train(ForecastConfig::DEFAULT, series, rows).unwrap();
         let best = Scores::ahead(&example.best, &example.values, rows, 1);
         (
             Evaluation::of(&forecaster, series, rows).unwrap(),
@@ -346,10 +352,10 @@ mod tests {
         )
     }
 
-    /// Measured on the seeds 0 to 3: 1.026 to 1.033 times the best for the sine, 1.009 to 1.015 for the autoregression.
+    /// Measured: 1.030 and 1.012 times the best; on three other series of each kind with 2,000 rows at most 1.050 and 1.015.
     #[test]
     fn the_defaults_come_within_5_percent_of_the_best_possible() {
-        for example in [example::noisy_sine(2500, 11), example::ar2(2500, 11)] {
+        for example in [example::noisy_sine(2500, 0), example::ar2(2500, 0)] {
             let (evaluation, best) = beside_the_best(&example);
             let ratio = evaluation.network.rmse / best;
             assert!(ratio < 1.05, "{ratio}");
@@ -383,6 +389,10 @@ mod tests {
             refused(&[vec![1.0; 5]]),
             Some(ForecastError::Short { rows: 5, least: 22 })
         );
+        assert_eq!(
+            refused(&[Vec::new()]),
+            Some(ForecastError::Short { rows: 0, least: 22 })
+        );
         let far = |horizon, rows| {
             let config = ForecastConfig {
                 horizon,
@@ -413,10 +423,14 @@ mod tests {
             networks: 0,
             ..config(0)
         };
-        assert_eq!(
-            train(none, &[vec![1.0; 50]], 50),
-            Err(ForecastError::NoNetwork)
-        );
+        let now = ForecastConfig {
+            horizon: 0,
+            ..config(0)
+        };
+        for (config, name) in [(none, "networks"), (now, "horizon")] {
+            let error = train(config, &[vec![1.0; 50]], 50);
+            assert_eq!(error, Err(ForecastError::Zero(name)));
+        }
         for odd in [f64::NAN, f64::INFINITY, 1e308] {
             let mut series = vec![1.0; 50];
             series[7] = odd;

@@ -226,7 +226,7 @@ pub(super) fn print(report: &Report) -> Result<(), Failure> {
     let heading = HEADING.map(String::from).to_vec();
     for row in std::iter::once(heading).chain(rows_of(report)) {
         let cells: Vec<String> = row[1..].iter().map(|cell| format!("{cell:>11}")).collect();
-        print_line(format!("{:<14} {}", row[0], cells.join(" ")))?;
+        print_line(format!("{:<17} {}", row[0], cells.join(" ")))?;
     }
     let Spread {
         rmse,

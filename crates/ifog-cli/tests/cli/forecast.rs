@@ -186,6 +186,7 @@ fn bad_files_each_get_a_sentence() {
         ("Date,Close\n", ["no rows", "give a file"]),
         ("a,b\n1,x\n2,y\n", ["no column 'c'", "name one of a, b"]),
         ("c\n1\n2\n3\n", ["training rows are too few", "at least 22"]),
+        ("c\n1\n", ["0 training rows are too few", "at least 22"]),
         ("c\n1\ntwo\n", ["line 3: 'two' in column c", "write it as"]),
         ("c\n1\ninf\n", ["line 3: 'inf' in column c", "write it as"]),
         ("c\n1\n1e308\n", ["line 3: '1e308' in column c", "1e60"]),

@@ -90,5 +90,5 @@ impl Evaluation {
     }
 }
 
-/// The largest order of the autoregression.
-const MOST_LAGS: usize = 20;
+/// The largest order of the autoregression: two months of days, two days of hours.
+const MOST_LAGS: usize = 60;

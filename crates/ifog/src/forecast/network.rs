@@ -145,7 +145,7 @@ const WINDOW: usize = 72;
 /// Least rows of a stretch: three windows.
 const STRETCH: usize = 3 * WINDOW;
 const MOST_STRETCHES: usize = 16;
-/// A network that has not improved in this part of its steps will not.
+/// A network that has not improved in 1/3 of its steps is not expected to.
 const PATIENCE: usize = 3;
 /// Rows read in one go.
 const READ: usize = 256;
