@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ifog_kernels::Level;
 use ifog_kernels::machine::{multiply_add_peak, read_stream};
 
-use crate::pool::PoolError;
+use crate::pool::{PoolError, pin};
 
 /// The limits of this machine, each measured when it is first asked for.
 #[derive(Clone, Debug)]
@@ -113,6 +113,9 @@ fn best(runs: u32, threads: usize, rate: &(dyn Fn(usize) -> f64 + Sync)) -> Resu
             let spawn = |thread| {
                 let start = &start;
                 std::thread::Builder::new().spawn_scoped(scope, move || {
+                    if threads > 1 {
+                        pin(thread);
+                    }
                     drop(start.read());
                     rate(thread)
                 })
