@@ -30,10 +30,10 @@ pub fn tape_bytes(layout: &Layout, steps: usize) -> f64 {
     floats.sum::<f64>() * 4.0 / steps.max(1) as f64
 }
 
-/// The width with which a one-hot network of this cell has about `parameters` parameters: the closest, at least 1.
+/// The width with which a one-hot network of this cell has about `parameters` parameters: the closest, from 1 to [`WIDEST`].
 ///
 /// # Errors
-/// `symbols` or `layers` is 0 or too large.
+/// `symbols` or `layers` is 0 or too large, or the widest network has fewer parameters.
 pub fn width_for(
     cell: Cell,
     layers: usize,
@@ -56,6 +56,12 @@ pub fn width_for(
     let (mut low, mut high) = (1, 2);
     while high < WIDEST && count(high)? < parameters {
         (low, high) = (high, 2 * high);
+    }
+    let most = count(high)?;
+    if most < parameters {
+        let what = "parameters";
+        let value = parameters;
+        return Err(ConfigError::TooLarge { what, value, most });
     }
     while high - low > 1 {
         let middle = low + (high - low) / 2;
@@ -113,8 +119,8 @@ pub fn check_memory(
     let tapes = tapes.map(|shape| {
         Tape::<f64>::floats(*shape, steps, batch).map_or(u128::MAX >> 64, |floats| floats as u128)
     });
-    // Inputs and outputs of the network, outputs of two layers and their gradients.
-    let row = (config.input.width() + config.outputs + 4 * config.hidden) as u128;
+    // Inputs and outputs of the network, outputs of the two widest layers and their gradients at most.
+    let row = (config.input.width() + config.outputs + 4 * layout.widest()) as u128;
     let rows = (steps as u128)
         .saturating_mul(batch as u128)
         .saturating_mul(row);
@@ -122,8 +128,8 @@ pub fn check_memory(
     reserve((size as u128).saturating_mul(parameters.saturating_add(kept)))
 }
 
-/// Wide enough for 10⁹ parameters.
-const WIDEST: usize = 1 << 14;
+/// The widest network that [`width_for`] looks at: some 10⁹ parameters a layer.
+pub const WIDEST: usize = 1 << 14;
 
 #[cfg(test)]
 mod tests {
@@ -167,6 +173,10 @@ mod tests {
         }
         assert_eq!(width_for(Cell::Gru, 1, 65, 1).unwrap(), 1);
         assert!(width_for(Cell::Gru, 0, 65, 1000).is_err());
+        let most = layout(Cell::Rnn, WIDEST).len();
+        assert_eq!(width_for(Cell::Rnn, 2, 65, most).unwrap(), WIDEST);
+        let refused = width_for(Cell::Rnn, 2, 65, most + 1).unwrap_err();
+        assert!(refused.to_string().contains("parameters"), "{refused}");
     }
 
     #[test]
@@ -180,6 +190,15 @@ mod tests {
         ] {
             assert!(check_memory(&small, windows, steps, batch, 8).is_err());
         }
+        // The widest layer counts, wherever it is.
+        let config = *layout(Cell::Lstm, 1).config();
+        let needed = |widths: &[usize]| {
+            let layout = Layout::with_widths(config, widths).unwrap();
+            check_memory(&layout, 1, 1 << 30, 1 << 30, 4)
+                .unwrap_err()
+                .mebibytes
+        };
+        assert!(needed(&[512, 2]) > needed(&[512]));
         let wide = layout(Cell::Lstm, 1 << 20);
         let refused = check_memory(&wide, 1, 1, 1, 4).unwrap_err().to_string();
         assert!(refused.contains("MiB"), "{refused}");

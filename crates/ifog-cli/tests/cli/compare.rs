@@ -50,6 +50,17 @@ fn four_cells_are_trained_alike_and_reported() {
 }
 
 #[test]
+fn more_parameters_than_the_widest_has_are_refused() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    let compare = ["compare", "rhyme.txt", "--params", "99999999999"];
+    folder
+        .ifog(compare)
+        .run()
+        .refused(2, &["parameters", "at most"]);
+}
+
+#[test]
 fn divergence_has_code_3_and_short_texts_are_compared() {
     let folder = Folder::new();
     folder.file("short.txt", "to be or not");
