@@ -1,6 +1,8 @@
 //! `ifog compare`: the four cells side by side.
 
-use std::path::PathBuf;
+mod report;
+
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -10,16 +12,13 @@ use ifog::cost::{tape_bytes, training_flops, width_for};
 use ifog::flow::{Flow, FlowConfig};
 use ifog::train::{TrainConfig, TrainError, Trainer};
 use ifog::vocabulary::{Mode, Vocabulary};
-use maud::html;
-use serde::Serialize;
 
 use crate::args::{at_least_one, positive};
-use crate::chart::{Axis, Chart, Series};
 use crate::failure::Failure;
-use crate::output::{log, print_json, print_line, printable};
-use crate::page::{Page, figure, table};
-use crate::picture_file::{Kind, write_chart, write_picture};
+use crate::output::{log, printable};
+use crate::picture_file::ReportOptions;
 use crate::{embedded, level};
+use report::{Point, Report, Run, print, statement, write};
 
 /// Train RNN, LSTM, GRU and GRU-after with equal parameters and equal time, and compare them.
 ///
@@ -53,60 +52,16 @@ pub(crate) struct Compare {
     /// Time steps of a window.
     #[arg(long, default_value_t = 50, value_parser = at_least_one, value_name = "N")]
     pub(crate) seq_len: usize,
-    /// Where every random choice comes from.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub(crate) seed: u64,
     /// Threads; without it, all of the machine.
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// Report to write: .html, or .svg for the chart alone.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: Option<PathBuf>,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// What `--json` prints. Losses are nats a symbol on the validation part.
-#[derive(Serialize)]
-struct Report {
-    corpus: String,
-    /// Of training.
-    seconds_each: f64,
-    /// Steps that all cells reached.
-    common_steps: u64,
-    cells: Vec<Run>,
-    statement: String,
-}
-
-#[derive(Serialize)]
-struct Run {
-    cell: &'static str,
-    hidden: usize,
-    parameters: usize,
-    flops_per_symbol: u64,
-    tape_bytes_per_symbol: f64,
-    symbols_per_s: f64,
-    steps: u64,
-    val_loss_at_equal_steps: f64,
-    val_loss_at_equal_time: f64,
-    /// Lag at which the gradient of the top layer's state has halved; none within 50 steps.
-    gradient_half_lag: Option<usize>,
-    gradient_gain_per_step: f64,
-    sample: String,
-    curve: Vec<Point>,
-}
-
-#[derive(Clone, Copy, Serialize)]
-struct Point {
-    step: u64,
-    seconds: f64,
-    val_loss: f64,
+    #[command(flatten)]
+    pub(crate) report: ReportOptions,
 }
 
 /// Trains and compares.
 pub(crate) fn run(args: &Compare) -> Result<(), Failure> {
-    Kind::check(args.out.as_deref())?;
+    args.report.check()?;
     level::level()?;
     let (text, name) = match &args.corpus {
         Some(path) => (
@@ -155,13 +110,8 @@ pub(crate) fn run(args: &Compare) -> Result<(), Failure> {
         statement: statement(&cells),
         cells,
     };
-    if let Some(out) = &args.out {
-        write(out, &report)?;
-    }
-    if args.json {
-        return print_json(&report);
-    }
-    print(&report)
+    let draw = |out: &Path| write(out, &report);
+    args.report.deliver(&report, draw, || print(&report))
 }
 
 /// Of an LSTM of the width asked for.
@@ -200,7 +150,7 @@ impl Contestant {
             lr: args.lr,
             batch: args.batch,
             seq_len: args.seq_len,
-            seed: args.seed,
+            seed: args.report.seed,
             threads: args.threads.unwrap_or(0),
             ..TrainConfig::default()
         };
@@ -264,7 +214,7 @@ impl Contestant {
         let flow = FlowConfig {
             lags: LAGS.min(held_out.len().saturating_sub(1)).max(1),
             positions: 32,
-            seed: args.seed,
+            seed: args.report.seed,
         };
         let flow = Flow::measure(model.layout(), model.weights(), held_out, flow)?;
         let top = flow.layers.last();
@@ -280,7 +230,7 @@ impl Contestant {
             val_loss_at_equal_time: self.curve[self.curve.len() - 1].val_loss,
             gradient_half_lag: top.and_then(|layer| layer.falls_to(0.5)),
             gradient_gain_per_step: top.map_or(f64::NAN, |layer| layer.gain()),
-            sample: printable(&self.trainer.sample(SAMPLE, 0.8, b"", args.seed)?),
+            sample: printable(&self.trainer.sample(SAMPLE, 0.8, b"", args.report.seed)?),
             curve: self.curve,
         })
     }
@@ -296,143 +246,10 @@ fn loss_at(curve: &[Point], step: u64) -> f64 {
     a.val_loss + share.min(1.0) * (b.val_loss - a.val_loss)
 }
 
-/// What the figures support about "the GRU is lighter and about as good".
-fn statement(cells: &[Run]) -> String {
-    let find = |name: &str| cells.iter().find(|run| run.cell == name);
-    let (Some(lstm), Some(gru), Some(rnn)) = (find("lstm"), find("gru"), find("rnn")) else {
-        return String::new();
-    };
-    let judge = |what: &str, gru: f64, lstm: f64| {
-        let by = gru - lstm;
-        if by.abs() < CLOSE {
-            format!("{what} GRU and LSTM are about as good ({gru:.3} and {lstm:.3} nats)")
-        } else {
-            let better = if by < 0.0 { "GRU" } else { "LSTM" };
-            format!(
-                "{what} the {better} is better by {:.3} nats ({gru:.3} and {lstm:.3})",
-                by.abs()
-            )
-        }
-    };
-    let speed = 100.0 * (gru.symbols_per_s / lstm.symbols_per_s - 1.0);
-    let speed = format!(
-        "{:.0} % {}",
-        speed.abs(),
-        if speed < 0.0 { "slower" } else { "faster" }
-    );
-    let rnn_by =
-        rnn.val_loss_at_equal_time - lstm.val_loss_at_equal_time.min(gru.val_loss_at_equal_time);
-    let behind = if rnn_by > 0.0 { "behind" } else { "ahead of" };
-    format!(
-        "With equal parameters the GRU is {speed} than the LSTM and its tape takes {:.0} % of the bytes. {}; {}. The RNN is {:.3} nats \
-         {behind} the better of the two. One run each: differences below {CLOSE} nats are taken for chance.",
-        100.0 * gru.tape_bytes_per_symbol / lstm.tape_bytes_per_symbol,
-        judge(
-            "After equal steps",
-            gru.val_loss_at_equal_steps,
-            lstm.val_loss_at_equal_steps
-        ),
-        judge(
-            "after equal time",
-            gru.val_loss_at_equal_time,
-            lstm.val_loss_at_equal_time
-        ),
-        rnn_by.abs()
-    )
-}
-
-fn rows(report: &Report) -> Vec<Vec<String>> {
-    let row = |run: &Run| {
-        vec![
-            run.cell.to_owned(),
-            run.hidden.to_string(),
-            run.parameters.to_string(),
-            run.flops_per_symbol.to_string(),
-            format!("{:.0}", run.tape_bytes_per_symbol),
-            format!("{:.0}", run.symbols_per_s),
-            run.steps.to_string(),
-            format!("{:.3}", run.val_loss_at_equal_steps),
-            format!("{:.3}", run.val_loss_at_equal_time),
-            run.gradient_half_lag
-                .map_or("never".to_owned(), |lag| lag.to_string()),
-            format!("{:.3}", run.gradient_gain_per_step),
-        ]
-    };
-    report.cells.iter().map(row).collect()
-}
-
-fn print(report: &Report) -> Result<(), Failure> {
-    print_line(format!(
-        "{}: {:.0} s of training each, {} steps reached by all",
-        report.corpus, report.seconds_each, report.common_steps
-    ))?;
-    for row in std::iter::once(HEADING.map(String::from).to_vec()).chain(rows(report)) {
-        let cells: Vec<String> = row[1..].iter().map(|cell| format!("{cell:>10}")).collect();
-        print_line(format!("{:<10} {}", row[0], cells.join(" ")))?;
-    }
-    print_line("")?;
-    print_line(&report.statement)
-}
-
-fn write(out: &std::path::Path, report: &Report) -> Result<(), Failure> {
-    let of_time = chart(report, "seconds of training", |p| p.seconds);
-    if Kind::of(out)? == Kind::Chart {
-        return write_chart(out, &of_time, &html! {});
-    }
-    let of_steps = chart(report, "steps", |p| p.step as f64);
-    let page = Page {
-        title: &format!("Four cells on {}", report.corpus),
-        lead: &report.statement,
-        body: html! {
-            (figure(&of_time.svg()?))
-            (figure(&of_steps.svg()?))
-            (table(&HEADING, &rows(report)))
-            h2 { "Samples" }
-            @for run in &report.cells { h3 { (run.cell) } pre { (run.sample) } }
-        },
-        style: "",
-        script: "",
-    };
-    write_picture(out, &page.render())
-}
-
-fn chart(report: &Report, label: &str, x: impl Fn(&Point) -> f64) -> Chart {
-    let series = report.cells.iter().enumerate().map(|(colour, run)| {
-        // The untrained model would flatten all that follows.
-        let points = run.curve.iter().skip(1).map(|p| (x(p), p.val_loss));
-        Series::line(run.cell, colour, points.collect())
-    });
-    Chart {
-        title: format!("Validation loss against {label}"),
-        caption: format!(
-            "Four cells with equal parameters on {}. Lower is better.",
-            report.corpus
-        ),
-        x: Axis::linear(label),
-        y: Axis::linear("validation loss in nats"),
-        series: series.collect(),
-    }
-}
-
-const HEADING: [&str; 11] = [
-    "cell",
-    "width",
-    "params",
-    "FLOP/char",
-    "tape B",
-    "char/s",
-    "steps",
-    "loss steps",
-    "loss time",
-    "half lag",
-    "gain",
-];
 /// Validations of a run, evenly over its time.
 const VALIDATIONS: u32 = 8;
 /// Steps that gradients are followed back.
 const LAGS: usize = 50;
-/// Nats between two losses that are taken for equal: what other seeds of the default model differ by.
-const CLOSE: f64 = 0.02;
 const SAMPLE: usize = 300;
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use clap::builder::RangedU64ValueParser;
 
 use crate::args::{at_least_one, finite_f64};
 use crate::failure::Failure;
-use crate::picture_file::Kind;
+use crate::picture_file::ReportOptions;
 
 /// Show how gradients flow back through time.
 ///
@@ -42,9 +42,6 @@ pub(crate) struct Flow {
     /// Layers of untrained cells without a model.
     #[arg(long, default_value_t = 2, value_parser = at_least_one, value_name = "N")]
     pub(crate) layers: usize,
-    /// Where every random choice comes from.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub(crate) seed: u64,
     /// A network of one unit that can be checked by hand: h_t = tanh(2 x + 3 h + 1).
     #[arg(long, conflicts_with_all = ["models", "untrained", "text"])]
     pub(crate) toy: bool,
@@ -61,17 +58,13 @@ pub(crate) struct Flow {
     /// Initial state of --toy.
     #[arg(long, default_value_t = 0.0, value_parser = finite_f64, value_name = "X", allow_negative_numbers = true)]
     pub(crate) h0: f64,
-    /// Chart to write: .svg, or .html for a page with the table.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: Option<PathBuf>,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) report: ReportOptions,
 }
 
 /// Shows the flow.
 pub(crate) fn run(args: &Flow) -> Result<(), Failure> {
-    Kind::check(args.out.as_deref())?;
+    args.report.check()?;
     if args.toy {
         toy::run(args)
     } else {

@@ -3,6 +3,9 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::chart::Chart;
+use crate::failure::Failure;
+
 /// A page.
 #[derive(Debug)]
 pub(crate) struct Page<'a> {
@@ -67,9 +70,21 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<String>]) -> Markup {
     }
 }
 
-/// A picture as it is drawn by [`crate::chart::Chart::svg`].
-pub(crate) fn figure(svg: &str) -> Markup {
-    html! { figure { (PreEscaped(svg)) } }
+/// A chart with its title and caption as text; on a narrow screen it can be scrolled rather than be too small to read.
+pub(crate) fn figure(chart: &Chart) -> Result<Markup, Failure> {
+    let picture = picture(chart)?;
+    Ok(html! {
+        figure {
+            (picture)
+            figcaption { strong { (chart.title) ". " } (chart.caption) }
+        }
+    })
+}
+
+/// A chart alone, on a page that is named and explained by the chart's title and caption.
+pub(crate) fn picture(chart: &Chart) -> Result<Markup, Failure> {
+    let svg = PreEscaped(chart.picture()?);
+    Ok(html! { div.scroll tabindex="0" { (svg) } })
 }
 
 /// The rules of every page; `var(--…)` are the colours of light and dark.
@@ -80,11 +95,13 @@ body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,s
 main{max-width:62rem;margin:0 auto;padding:1rem 1.25rem 4rem}
 h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem}
 .lead{color:var(--dim);max-width:46rem}
-figure{margin:1rem 0}
-.scroll{overflow-x:auto}
+figure{margin:1.5rem 0}
+figcaption{color:var(--dim);max-width:46rem;font-size:.9rem}figcaption strong{color:var(--ink)}
+.scroll{overflow-x:auto}.scroll svg.chart{display:block;min-width:40rem}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .75rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}
+th,td{padding:.25rem .75rem;border-top:1px solid var(--line);text-align:right;white-space:nowrap}
+th{border-top:0}tr:has(>td:first-child:empty)>td{border-top-color:transparent}
+th:first-child,td:first-child{text-align:left;padding-left:0}
 th{color:var(--dim);font-weight:600}
 pre{overflow-x:auto;border:1px solid var(--line);border-radius:4px;padding:.75rem}
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px}

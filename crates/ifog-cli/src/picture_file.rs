@@ -1,13 +1,52 @@
-//! The file of `--out`: a chart alone, or a page around it.
+//! What is done with a report: `--json`, and the file of `--out`, a chart alone or a page around it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use ifog::atomic_file::write_atomically;
+use serde::Serialize;
 
 use crate::chart::Chart;
 use crate::failure::Failure;
-use crate::output::log;
-use crate::page::{Page, figure};
+use crate::output::{log, print_json};
+use crate::page::{Page, picture};
+
+/// Options of the commands that measure and report.
+#[derive(Debug, Args)]
+pub(crate) struct ReportOptions {
+    /// Where every random choice comes from.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Chart to write: .svg, or .html for a page with the figures below it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl ReportOptions {
+    /// Refuses an `--out` that cannot be written. To be asked before any work is done.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        Kind::check(self.out.as_deref())
+    }
+
+    /// Draws the picture and says the figures, if and as they were asked for.
+    pub(crate) fn deliver(
+        &self,
+        report: &impl Serialize,
+        draw: impl FnOnce(&Path) -> Result<(), Failure>,
+        print: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if let Some(out) = &self.out {
+            draw(out)?;
+        }
+        if self.json {
+            return print_json(report);
+        }
+        print()
+    }
+}
 
 /// What `--out` asks for by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,14 +89,13 @@ impl Kind {
 
 /// Writes `chart` as SVG or, if the name ends in `.html`, as a page with `table` below it.
 pub(crate) fn write_chart(path: &Path, chart: &Chart, table: &maud::Markup) -> Result<(), Failure> {
-    let svg = chart.svg()?;
     let content = match Kind::of(path)? {
-        Kind::Chart => svg,
+        Kind::Chart => chart.svg()?,
         Kind::Page => {
             let page = Page {
                 title: &chart.title,
                 lead: &chart.caption,
-                body: maud::html! { (figure(&svg)) (table) },
+                body: maud::html! { (picture(chart)?) (table) },
                 style: "",
                 script: "",
             };

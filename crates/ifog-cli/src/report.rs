@@ -39,20 +39,20 @@ pub(crate) fn write(directory: &Path, facts: &[Vec<String>], log_x: bool) -> Res
         })
     };
     let history = History::read(&read(METRICS)?);
-    let loss = history.loss(log_x).svg()?;
-    write_atomically(&directory.join(LOSS), loss.as_bytes())?;
+    let loss = history.loss(log_x);
+    write_atomically(&directory.join(LOSS), loss.svg()?.as_bytes())?;
     let best = LanguageModel::load(directory)?;
     let title = format!("Training run {}", directory.display());
     let page = Page {
         title: &title,
         lead: "How a character-level language model learned: loss, settings, texts and speed.",
         body: html! {
-            (figure(&loss))
+            (figure(&loss)?)
             (table(&["", ""], facts))
             (history.texts(&text_of(&best)?))
             h2 { "Speed and learning rate" }
-            (figure(&chart("Throughput", "characters/s", &history.speed).svg()?))
-            (figure(&chart("Learning rate", "learning rate", &history.rate).svg()?))
+            (figure(&chart("Throughput", "characters/s", &history.speed))?)
+            (figure(&chart("Learning rate", "learning rate", &history.rate))?)
             h2 { "Settings" }
             pre { (read(CONFIG)?) }
         },

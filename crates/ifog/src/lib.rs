@@ -57,6 +57,7 @@ pub mod optimizer;
 pub mod parameters;
 pub mod pool;
 pub mod probe;
+mod quantile;
 pub mod rng;
 pub mod row_dropout;
 pub mod safetensors;

@@ -1,12 +1,13 @@
 //! `ifog flow` on models: gradients by lag, of trained and untrained cells.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use ifog::Cell;
 use ifog::config::{InputConfig, NetworkConfig};
-use ifog::cost::check_memory;
-use ifog::flow::{Flow as Measured, FlowConfig, LayerFlow, Norms};
+use ifog::flow::{Flow as Measured, FlowConfig, GateSpectrum, LayerFlow, Norms, spectra};
+use ifog::init::{Init, initial_parameters};
 use ifog::language_model::LanguageModel;
 use ifog::parameters::Layout;
 use ifog::vocabulary::{Mode, Vocabulary};
@@ -16,7 +17,7 @@ use super::Flow;
 use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
 use crate::model_text::text_for;
-use crate::output::{log, print_json, print_line};
+use crate::output::{log, print_line, print_table};
 use crate::page::table;
 use crate::picture_file::write_chart;
 use crate::{embedded, level};
@@ -51,7 +52,13 @@ struct Layer {
     c: Vec<NormsLine>,
     half_lag: Option<usize>,
     hundredth_lag: Option<usize>,
+    /// What a step multiplies the gradient by, on average.
     gain_per_step: f64,
+    /// The same up to the lag at which 1 % is left, and from there on.
+    gain_before: Option<f64>,
+    gain_after: Option<f64>,
+    /// Of the gradient at lag 1, at the last lag.
+    left: f64,
     gates: Vec<Gate>,
 }
 
@@ -87,25 +94,25 @@ pub(super) fn run(args: &Flow) -> Result<(), Failure> {
     for path in &args.models {
         let model = LanguageModel::load(path)?;
         // Before a text is written that could not be measured.
-        check_memory(
-            model.layout(),
-            args.lags,
-            1,
-            args.positions,
-            size_of::<f64>(),
-        )?;
+        config(args)
+            .check_memory(model.layout())
+            .map_err(Failure::of)?;
         // Twice the lags, once to warm up, and room for the positions to differ.
         let apart = args.positions.saturating_mul(SYMBOLS_A_POSITION);
         let symbols = args.lags.saturating_mul(2).saturating_add(apart);
-        let text = text_for(&model, args.text.as_deref(), symbols, args.seed)?;
+        let text = text_for(&model, args.text.as_deref(), symbols, args.report.seed)?;
         let tokens = model.vocabulary().encode(&text)?;
         let name = name_of(path);
         log(format_args!("measuring {name}"));
-        let clipping = clipping(path, &model);
         let (layout, weights) = (model.layout(), model.weights());
         let flow =
             Measured::measure(layout, weights, &tokens, config(args)).map_err(Failure::of)?;
-        networks.push(describe(name, layout.config(), true, flow, clipping));
+        let trained = Network::new(name, layout, weights, &flow);
+        networks.push(Network {
+            trained: true,
+            clipping: clipping(path, &model),
+            ..trained
+        });
         if args.untrained {
             networks.push(untrained(args, layout, &tokens)?);
         }
@@ -134,73 +141,76 @@ pub(super) fn run(args: &Flow) -> Result<(), Failure> {
     let report = Report {
         lags: args.lags,
         positions: args.positions,
-        seed: args.seed,
+        seed: args.report.seed,
         summary: networks.iter().map(sentence).collect(),
         networks,
     };
-    if let Some(out) = &args.out {
-        write_chart(out, &chart(&report), &table(&HEADING, &rows(&report)))?;
-    }
-    if args.json {
-        return print_json(&report);
-    }
-    print(&report)
+    let draw = |out: &Path| {
+        let figures = table(&HEADING, &rows(&report));
+        write_chart(out, &chart(&report), &figures)
+    };
+    args.report.deliver(&report, draw, || print(&report))
 }
 
 fn untrained(args: &Flow, layout: &Layout, tokens: &[u32]) -> Result<Network, Failure> {
-    let network = layout.config();
-    let name = format!("{} untrained", network.cell.name());
+    let name = format!("{} untrained", layout.config().cell.name());
     log(format_args!("measuring {name}"));
-    let flow = Measured::of_untrained(layout, tokens, config(args)).map_err(Failure::of)?;
-    Ok(describe(name, network, false, flow, None))
+    // Before the weights are drawn.
+    let config = config(args);
+    config.check_memory(layout).map_err(Failure::of)?;
+    let weights = initial_parameters(layout, Init::Uniform, 1.0, args.report.seed);
+    let flow = Measured::measure(layout, &weights, tokens, config).map_err(Failure::of)?;
+    Ok(Network::new(name, layout, &weights, &flow))
 }
 
 fn config(args: &Flow) -> FlowConfig {
     FlowConfig {
         lags: args.lags,
         positions: args.positions,
-        seed: args.seed,
+        seed: args.report.seed,
     }
 }
 
-fn describe(
-    name: String,
-    network: &NetworkConfig,
-    trained: bool,
-    flow: Measured,
-    clipping: Option<Clipping>,
-) -> Network {
-    Network {
-        name,
-        cell: network.cell.name(),
-        hidden: network.hidden,
-        trained,
-        layers: flow.layers.iter().map(Layer::of).collect(),
-        clipping,
+impl Network {
+    /// One that was not trained.
+    fn new(name: String, layout: &Layout, weights: &[f32], flow: &Measured) -> Self {
+        let layers = flow.layers.iter().enumerate();
+        let layers = layers.map(|(number, of)| Layer::new(of, spectra(layout, weights, number)));
+        Self {
+            name,
+            cell: layout.config().cell.name(),
+            hidden: layout.config().hidden,
+            trained: false,
+            layers: layers.collect(),
+            clipping: None,
+        }
     }
 }
 
 impl Layer {
-    fn of(flow: &LayerFlow) -> Self {
+    fn new(flow: &LayerFlow, spectra: Vec<GateSpectrum>) -> Self {
         let lines = |norms: &[Norms]| norms.iter().map(NormsLine::of).collect();
+        let gates = flow.gates.iter().zip(spectra);
+        let gates = gates.map(|(saturation, spectrum)| Gate {
+            name: saturation.gate,
+            left_saturated: saturation.left,
+            right_saturated: saturation.right,
+            spectral_radius: spectrum.radius,
+            largest_singular_value: spectrum.largest_singular_value,
+        });
+        let (hundredth_lag, end) = (flow.falls_to(0.01), flow.state.len());
+        let gain = |lags: Range<usize>| Some(flow.gain_within(lags)).filter(|g| g.is_finite());
         Self {
             state: lines(&flow.state),
             h: lines(&flow.h),
             c: lines(&flow.c),
             half_lag: flow.falls_to(0.5),
-            hundredth_lag: flow.falls_to(0.01),
+            hundredth_lag,
             gain_per_step: flow.gain(),
-            gates: flow
-                .gates
-                .iter()
-                .map(|gate| Gate {
-                    name: gate.name,
-                    left_saturated: gate.left,
-                    right_saturated: gate.right,
-                    spectral_radius: gate.spectral_radius,
-                    largest_singular_value: gate.largest_singular_value,
-                })
-                .collect(),
+            gain_before: hundredth_lag.and_then(|lag| gain(1..lag + 1)),
+            gain_after: hundredth_lag.and_then(|lag| gain(lag..end)),
+            left: flow.share_at(end - 1),
+            gates: gates.collect(),
         }
     }
 }
@@ -252,20 +262,32 @@ fn sentence(network: &Network) -> String {
     let Some(top) = network.layers.last() else {
         return String::new();
     };
-    let within = top.state.len().saturating_sub(1);
+    let end = top.state.len().saturating_sub(1);
+    let left = format!("{:.1e} of it is left at lag {end}", top.left);
     let half = match top.half_lag {
-        Some(lag) => format!("keeps half of the gradient up to lag {}", lag - 1),
-        None => format!("keeps more than half of the gradient up to lag {within}"),
+        Some(lag) => format!("halves by lag {lag}"),
+        None if top.gain_per_step > 1.0 => "grows".to_owned(),
+        None => format!("is more than half at lag {end}"),
     };
-    let rest = match top.hundredth_lag {
-        Some(lag) => format!("has lost all but 1 % by lag {lag}"),
-        None => format!("still has more than 1 % at lag {within}"),
+    let hundredth = match top.hundredth_lag {
+        Some(lag) => format!("{half} and is down to 1 % by lag {lag}"),
+        None => half,
     };
-    let growth = match top.gain_per_step {
-        gain if gain > 1.0 => format!("multiplies it by {gain:.3} a step: it explodes"),
-        gain => format!("multiplies it by {gain:.3} a step"),
+    let loss = |gain: f64| format!("{:.0} % a step", 100.0 * (1.0 - gain));
+    let pace = match (top.gain_before, top.gain_after, top.gain_per_step) {
+        (.., gain) if gain > 1.0 => {
+            format!("it is multiplied by {gain:.3} a step: it explodes, and {left}")
+        }
+        // Two paces: what is soon forgotten, and the rest.
+        (Some(before), Some(after), _) if 1.0 - after < SLOWER * (1.0 - before) => format!(
+            "it first loses {}, the rest only {}, and {left}",
+            loss(before),
+            loss(after)
+        ),
+        (.., gain) if gain.is_nan() => left,
+        (.., gain) => format!("it loses {}, and {left}", loss(gain)),
     };
-    format!("{} {half}, {rest}, and {growth}.", network.name)
+    format!("{}: the gradient {hundredth}; {pace}.", network.name)
 }
 
 fn chart(report: &Report) -> Chart {
@@ -303,16 +325,7 @@ fn chart(report: &Report) -> Chart {
 }
 
 fn print(report: &Report) -> Result<(), Failure> {
-    let rows = rows(report);
-    let lines = std::iter::once(HEADING.map(String::from).to_vec()).chain(rows);
-    for row in lines {
-        let cells = row.iter().skip(1).map(|cell| format!("{cell:>9}"));
-        print_line(format!(
-            "{:<20} {}",
-            row[0],
-            cells.collect::<Vec<_>>().join(" ")
-        ))?;
-    }
+    print_table(&HEADING, &rows(report))?;
     print_line("")?;
     for (network, sentence) in report.networks.iter().zip(&report.summary) {
         print_line(sentence)?;
@@ -337,14 +350,13 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
             for (gate_number, gate) in layer.gates.iter().enumerate() {
                 let first = gate_number == 0;
                 let once = |text: String| if first { text } else { String::new() };
-                let norm_at = |k: usize| layer.state.get(k).map_or(f64::NAN, |n| n.median);
                 rows.push(vec![
                     once(network.name.clone()),
                     once(number.to_string()),
                     once(lag(layer.half_lag)),
                     once(lag(layer.hundredth_lag)),
                     once(format!("{:.3}", layer.gain_per_step)),
-                    once(format!("{:.1e}", norm_at(report.lags) / norm_at(1))),
+                    once(format!("{:.1e}", layer.left)),
                     gate.name.to_owned(),
                     format!("{:.3}", gate.left_saturated),
                     format!("{:.3}", gate.right_saturated),
@@ -359,6 +371,8 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
 
 /// Of a text that a model writes itself.
 const SYMBOLS_A_POSITION: usize = 128;
+/// A loss a step that is this share of the one before is called a slower one.
+const SLOWER: f64 = 0.6;
 const HEADING: [&str; 11] = [
     "network",
     "layer",

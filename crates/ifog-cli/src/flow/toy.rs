@@ -1,12 +1,14 @@
 //! `ifog flow --toy`: the gradient of a network that can be checked by hand.
 
+use std::path::Path;
+
 use ifog::toy::{ROUNDING, Toy};
 use serde::Serialize;
 
 use super::Flow;
 use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
-use crate::output::{print_json, print_line};
+use crate::output::print_line;
 use crate::page::table;
 use crate::picture_file::write_chart;
 
@@ -71,13 +73,11 @@ pub(super) fn run(args: &Flow) -> Result<(), Failure> {
             })
             .collect(),
     };
-    if let Some(out) = &args.out {
-        write_chart(out, &chart(&toy, &report), &table(&HEADING, &rows(&report)))?;
-    }
-    if args.json {
-        return print_json(&report);
-    }
-    print(args, &report)
+    let draw = |out: &Path| {
+        let figures = table(&HEADING, &rows(&report));
+        write_chart(out, &chart(&toy, &report), &figures)
+    };
+    args.report.deliver(&report, draw, || print(args, &report))
 }
 
 fn print(args: &Flow, report: &Report) -> Result<(), Failure> {

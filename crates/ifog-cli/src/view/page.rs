@@ -83,7 +83,7 @@ pub(super) fn render(
             div #units {}
             h2 { "Saturated gates" }
             @for (number, layer) in trace.layers.iter().enumerate() {
-                @if let Some(chart) = saturation(layer, number, hidden) { (figure(&chart.svg()?)) }
+                @if let Some(chart) = saturation(layer, number, hidden) { (figure(&chart)?) }
             }
         },
         style: STYLE,

@@ -70,7 +70,8 @@ fn models_and_untrained_cells_are_measured() {
     text.succeeded();
     for cell in ["rnn", "lstm", "gru", "gru-after"] {
         assert!(
-            text.stdout.contains(&format!("{cell} untrained keeps")),
+            text.stdout
+                .contains(&format!("{cell} untrained: the gradient")),
             "{}",
             text.stdout
         );

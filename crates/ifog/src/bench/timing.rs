@@ -69,7 +69,7 @@ impl Timing {
     /// The timing of runs, at least one.
     pub(super) fn of_runs(mut runs: Vec<f64>) -> Self {
         runs.sort_by(f64::total_cmp);
-        let at = |share: f64| runs[((runs.len() - 1) as f64 * share).round() as usize];
+        let at = |share: f64| crate::quantile::quantile(&runs, share);
         Self {
             median: at(0.5),
             min: runs[0],

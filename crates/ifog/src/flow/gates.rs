@@ -5,79 +5,83 @@ use ifog_kernels::{Cell, Tape};
 use crate::parameters::Layout;
 use crate::spectrum::{largest_singular_value, spectral_radius};
 
-/// A gate, or the candidate, of a layer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GateFlow {
+/// How often a gate, or the candidate, of a layer is saturated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Saturation {
     /// `i`, `f`, `o`, `g`; `z`, `r`, `h~`; `r`, `z`, `n`; `h`.
-    pub name: &'static str,
+    pub gate: &'static str,
     /// Share of values below 0.1, or below −0.9 for a tanh.
     pub left: f64,
     /// Share of values above 0.9.
     pub right: f64,
+}
+
+/// How far the recurrent weights of a gate can stretch a state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GateSpectrum {
+    /// As in [`Saturation`].
+    pub gate: &'static str,
     /// Spectral radius of its block of U.
-    pub spectral_radius: f64,
+    pub radius: f64,
     /// Largest singular value of its block of U.
     pub largest_singular_value: f64,
 }
 
-/// Shares of values of each gate that are saturated to the left and to the right.
-pub(super) fn saturation(tapes: &[Vec<Tape<f64>>], layer: usize) -> Vec<(f64, f64)> {
-    let Some(shape) = tapes.first().map(|step| step[layer].shape()) else {
-        return Vec::new();
-    };
-    let hidden = shape.hidden();
-    let names = gate_names(shape.cell());
-    let mut counts = vec![(0u64, 0u64, 0u64); names.len()];
-    for step in tapes {
-        let tape = &step[layer];
-        let rows = match shape.cell() {
-            Cell::Rnn => tape.output(),
-            Cell::Lstm | Cell::Gru | Cell::GruAfter => tape.gates(),
+impl Saturation {
+    /// Of all values on the tapes of a layer, a step each; the gates in the cell's order.
+    pub(super) fn of(tapes: &[Vec<Tape<f64>>], layer: usize) -> Vec<Self> {
+        let Some(shape) = tapes.first().map(|step| step[layer].shape()) else {
+            return Vec::new();
         };
-        for r in 0..rows.rows() {
-            for ((gate, name), count) in
-                rows.row(r).chunks_exact(hidden).zip(names).zip(&mut counts)
-            {
-                let lowest = if is_tanh(name) { -0.9 } else { 0.1 };
-                for value in gate {
-                    count.0 += u64::from(*value < lowest);
-                    count.1 += u64::from(*value > 0.9);
-                    count.2 += 1;
+        let (hidden, names) = (shape.hidden(), gate_names(shape.cell()));
+        // Values beyond either end, and all.
+        let mut counts = vec![[0u64; 3]; names.len()];
+        for step in tapes {
+            let tape = &step[layer];
+            let rows = match shape.cell() {
+                Cell::Rnn => tape.output(),
+                Cell::Lstm | Cell::Gru | Cell::GruAfter => tape.gates(),
+            };
+            for r in 0..rows.rows() {
+                let gates = rows.row(r).chunks_exact(hidden).zip(names);
+                for ((gate, name), [left, right, all]) in gates.zip(&mut counts) {
+                    let lowest = if is_tanh(name) { -0.9 } else { 0.1 };
+                    *left += gate.iter().filter(|v| **v < lowest).count() as u64;
+                    *right += gate.iter().filter(|v| **v > 0.9).count() as u64;
+                    *all += hidden as u64;
                 }
             }
         }
+        let share = |(gate, [left, right, all]): (&&'static str, [u64; 3])| Self {
+            gate,
+            left: left as f64 / all as f64,
+            right: right as f64 / all as f64,
+        };
+        names.iter().zip(counts).map(share).collect()
     }
-    let share = |(left, right, all)| (left as f64 / all as f64, right as f64 / all as f64);
-    counts.into_iter().map(share).collect()
 }
 
-/// The gates of a layer with their blocks of U.
-pub(super) fn gates(
-    layout: &Layout,
-    parameters: &[f64],
-    layer: usize,
-    saturation: &[(f64, f64)],
-) -> Vec<GateFlow> {
+/// The spectra of the gates of a layer, in the cell's order. Takes some H³ operations.
+///
+/// # Panics
+/// `parameters` has another length than the layout, or there is no such layer.
+pub fn spectra(layout: &Layout, parameters: &[f32], layer: usize) -> Vec<GateSpectrum> {
+    assert_eq!(parameters.len(), layout.len(), "parameters");
     let shape = layout.shapes()[layer];
     let (hidden, columns) = (shape.hidden(), shape.columns());
     let u = layout.layer(layer).start + shape.input() * columns;
     let rows = parameters[u..u + hidden * columns].chunks_exact(columns);
-    let gates = gate_names(shape.cell()).iter().zip(saturation).enumerate();
-    let gate = |(gate, (name, saturation)): (usize, (&&'static str, &(f64, f64)))| {
-        let block: Vec<f64> = rows
-            .clone()
-            .flat_map(|row| &row[gate * hidden..][..hidden])
-            .copied()
-            .collect();
-        GateFlow {
-            name,
-            left: saturation.0,
-            right: saturation.1,
-            spectral_radius: spectral_radius(&block, hidden),
+    let spectrum = |(number, gate): (usize, &&'static str)| {
+        let of_gate = |row: &[f32]| row[number * hidden..][..hidden].to_vec();
+        let block: Vec<f64> = rows.clone().flat_map(of_gate).map(f64::from).collect();
+        GateSpectrum {
+            gate,
+            radius: spectral_radius(&block, hidden),
             largest_singular_value: largest_singular_value(&block, hidden),
         }
     };
-    gates.map(gate).collect()
+    let gates = gate_names(shape.cell()).iter().enumerate();
+    gates.map(spectrum).collect()
 }
 
 /// The gates of a cell in its order.
