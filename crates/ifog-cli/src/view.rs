@@ -98,13 +98,6 @@ pub(crate) fn run(args: &View) -> Result<(), Failure> {
     Kind::check_page(args.out.as_deref())?;
     level::level()?;
     let model = LanguageModel::load(&args.model)?;
-    let hidden = model.config().hidden;
-    if model.layout().widths().any(|width| width != hidden) {
-        return Err(Failure::work(format!(
-            "the layers of {} have different widths, and a page has room for one: view a model of equal layers",
-            args.model.display()
-        )));
-    }
     let symbols = args.length.max(args.search);
     let text = text_for(&model, args.text.as_deref(), symbols, args.seed)?;
     let tokens = model.vocabulary().encode(&text)?;
@@ -115,8 +108,8 @@ pub(crate) fn run(args: &View) -> Result<(), Failure> {
         "looking for units in {} symbols",
         trace.steps()
     ));
-    let findings = search(&model, &trace, &symbols, args.seed);
-    let selection = select(args, &model, &trace, &findings)?;
+    let findings = search(&trace, &symbols, args.seed);
+    let selection = select(args, &trace, &findings)?;
 
     if args.json {
         print_json(&report(&findings, symbols.len()))?;
@@ -148,21 +141,14 @@ fn characters(model: &LanguageModel, tokens: &[u32]) -> Result<Vec<char>, Failur
     Ok(symbols)
 }
 
-fn search(model: &LanguageModel, trace: &Trace, symbols: &[char], seed: u64) -> Vec<Finding> {
-    let hidden = model.config().hidden;
-    let layers = trace
-        .layers
-        .iter()
-        .map(|layer| (&layer.quantities[0].values[..], hidden));
-    find_units(&layers.collect::<Vec<_>>(), &features(symbols), seed)
+/// By h, the first quantity of a layer.
+fn search(trace: &Trace, symbols: &[char], seed: u64) -> Vec<Finding> {
+    let layers = trace.layers.iter();
+    let states = layers.map(|layer| (&layer.quantities[0].values[..], layer.hidden));
+    find_units(&states.collect::<Vec<_>>(), &features(symbols), seed)
 }
 
-fn select(
-    args: &View,
-    model: &LanguageModel,
-    trace: &Trace,
-    findings: &[Finding],
-) -> Result<Selection, Failure> {
+fn select(args: &View, trace: &Trace, findings: &[Finding]) -> Result<Selection, Failure> {
     let best = findings.iter().find(|f| f.claimed);
     let last = trace.layers.len() - 1;
     let layer = args.layer.unwrap_or_else(|| best.map_or(last, |f| f.layer));
@@ -173,10 +159,10 @@ fn select(
     }
     let found = best.filter(|f| f.layer == layer).map_or(0, |f| f.unit);
     let unit = args.unit.unwrap_or(found);
-    let hidden = model.config().hidden;
+    let hidden = trace.layers[layer].hidden;
     if unit >= hidden {
         return Err(Failure::usage(format!(
-            "there is no unit {unit}: give one from 0 to {}",
+            "there is no unit {unit} in layer {layer}: give one from 0 to {}",
             hidden - 1
         )));
     }

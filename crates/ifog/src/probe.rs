@@ -24,6 +24,8 @@ pub struct Trace {
 /// One layer.
 #[derive(Clone, Debug)]
 pub struct LayerTrace {
+    /// H, the units of this layer.
+    pub hidden: usize,
     /// h first, then c of an LSTM, then the gates.
     pub quantities: Vec<Quantity>,
 }
@@ -125,7 +127,7 @@ impl LayerTrace {
                 values: (0..steps).flat_map(row).collect(),
             });
         }
-        Self { quantities }
+        Self { hidden, quantities }
     }
 }
 

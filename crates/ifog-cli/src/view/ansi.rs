@@ -14,9 +14,9 @@ pub(super) fn paint(
     selection: Selection,
     length: usize,
 ) -> Result<(), Failure> {
-    let quantity = &trace.layers[selection.layer].quantities[selection.quantity];
-    let hidden = quantity.values.len() / trace.steps().max(1);
-    let values = quantity.values.iter().skip(selection.unit).step_by(hidden);
+    let layer = &trace.layers[selection.layer];
+    let values = layer.quantities[selection.quantity].values.iter();
+    let values = values.skip(selection.unit).step_by(layer.hidden);
     let values: Vec<f32> = values.copied().take(length).collect();
     let scale = values.iter().fold(1.0f32, |max, v| max.max(v.abs()));
     let shown = symbols.iter().zip(values.iter().map(|v| v / scale));

@@ -13,11 +13,10 @@ use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
 use crate::page::{Page, figure};
 
-/// What the script reads. Values are bytes, −127 to 127 for plus and minus the unit's scale, in base64, `[T, H]`.
+/// What the script reads.
 #[derive(Serialize)]
 struct Data<'a> {
-    hidden: usize,
-    layers: Vec<Vec<Channel<'a>>>,
+    layers: Vec<Layer<'a>>,
     /// The likeliest next symbols at each position, with their probabilities in percent.
     next: Vec<Vec<(String, f64)>>,
     layer: usize,
@@ -26,10 +25,18 @@ struct Data<'a> {
 }
 
 #[derive(Serialize)]
+struct Layer<'a> {
+    hidden: usize,
+    channels: Vec<Channel<'a>>,
+}
+
+/// A quantity of a layer.
+#[derive(Serialize)]
 struct Channel<'a> {
     name: &'a str,
     /// `[H]`.
     scales: Vec<f32>,
+    /// Bytes `[T, H]`, −127 to 127 for plus and minus the unit's scale, in base64.
     values: String,
 }
 
@@ -42,18 +49,13 @@ pub(super) fn render(
     selection: Selection,
     findings: &[Finding],
 ) -> Result<String, Failure> {
-    let hidden = model.config().hidden;
     let length = length.min(trace.steps());
     let next = (0..length)
         .map(|t| candidates(model, trace, t))
         .collect::<Result<_, _>>()?;
+    let layers = trace.layers.iter();
     let data = Data {
-        hidden,
-        layers: trace
-            .layers
-            .iter()
-            .map(|layer| channels(layer, length, hidden))
-            .collect(),
+        layers: layers.map(|layer| Layer::of(layer, length)).collect(),
         next,
         layer: selection.layer,
         quantity: selection.quantity,
@@ -63,17 +65,12 @@ pub(super) fn render(
     let json = serde_json::to_string(&data)?.replace('<', "\\u003c");
     let script = format!("const DATA = {json};\n{SCRIPT}");
     let page = Page {
-        title: &format!(
-            "{} units of {} layer(s) of {}",
-            hidden,
-            trace.layers.len(),
-            model.config().cell.name()
-        ),
+        title: &title(model),
         lead: "Each character stands on the value that a unit has after reading it: red is positive, blue negative.",
         body: html! {
-            (controls(trace, hidden))
+            (controls(trace, selection))
             pre #text tabindex="0" aria-label="text; arrow keys change the unit" {
-                (characters(trace, symbols, length, selection, hidden))
+                (characters(trace, symbols, length, selection))
             }
             p #status role="status" { "Point at a character for its value and what the model expects after it." }
             h2 { "Units that track something" }
@@ -83,7 +80,7 @@ pub(super) fn render(
             div #units {}
             h2 { "Saturated gates" }
             @for (number, layer) in trace.layers.iter().enumerate() {
-                @if let Some(chart) = saturation(layer, number, hidden) { (figure(&chart)?) }
+                @if let Some(chart) = saturation(layer, number) { (figure(&chart)?) }
             }
         },
         style: STYLE,
@@ -92,7 +89,26 @@ pub(super) fn render(
     Ok(page.render())
 }
 
-fn controls(trace: &Trace, hidden: usize) -> Markup {
+/// Cell and widths: "lstm: layers of 128 and 64 units".
+fn title(model: &LanguageModel) -> String {
+    let widths: Vec<String> = model
+        .layout()
+        .widths()
+        .map(|width| width.to_string())
+        .collect();
+    let units = match &widths[..] {
+        [one] => format!("a layer of {one}"),
+        [first, rest @ ..] if rest.iter().all(|width| width == first) => {
+            format!("{} layers of {first}", widths.len())
+        }
+        [before @ .., last] => format!("layers of {} and {last}", before.join(", ")),
+        [] => String::new(),
+    };
+    format!("{}: {units} units", model.config().cell.name())
+}
+
+fn controls(trace: &Trace, selection: Selection) -> Markup {
+    let hidden = trace.layers[selection.layer].hidden;
     html! {
         div.controls {
             label { "layer " select #layer {
@@ -108,20 +124,15 @@ fn controls(trace: &Trace, hidden: usize) -> Markup {
             button #next type="button" { "next ▶" }
             label { input #palette type="checkbox"; " orange instead of red" }
             span.legend { span #low { "−1" } span #ramp {} span #high { "+1" } }
-            span.keys { kbd { "←" } " " kbd { "→" } " unit, " kbd { "l" } " layer, " kbd { "q" } " quantity" }
+            span.keys { kbd { "←" } " " kbd { "→" } " unit, " kbd { "l" } " layer, " kbd { "q" } " quantity, " kbd { "j" } " " kbd { "k" } " character" }
         }
     }
 }
 
 /// A span a character. A line end is shown, and breaks the line.
-fn characters(
-    trace: &Trace,
-    symbols: &[char],
-    length: usize,
-    selection: Selection,
-    hidden: usize,
-) -> Markup {
-    let quantity = &trace.layers[selection.layer].quantities[selection.quantity];
+fn characters(trace: &Trace, symbols: &[char], length: usize, selection: Selection) -> Markup {
+    let layer = &trace.layers[selection.layer];
+    let (hidden, quantity) = (layer.hidden, &layer.quantities[selection.quantity]);
     let scale = scale(quantity, selection.unit, hidden);
     html! {
         @for (t, symbol) in symbols.iter().take(length).enumerate() {
@@ -157,13 +168,14 @@ fn found(findings: &[Finding]) -> Markup {
 }
 
 /// A dot a unit and gate, as Karpathy, Johnson & Li 2015 draw them; `None` for a cell without gates.
-fn saturation(layer: &LayerTrace, number: usize, hidden: usize) -> Option<Chart> {
+fn saturation(layer: &LayerTrace, number: usize) -> Option<Chart> {
     let gates = layer
         .quantities
         .iter()
         .filter(|q| !matches!(q.name, "h" | "c") && !is_tanh(q.name));
     let dots = |(colour, gate): (usize, &Quantity)| {
-        Series::line(gate.name, colour, gate.saturation(hidden, 0.1, 0.9)).drawn_as(Mark::Dots)
+        Series::line(gate.name, colour, gate.saturation(layer.hidden, 0.1, 0.9))
+            .drawn_as(Mark::Dots)
     };
     let mut series: Vec<Series> = gates.enumerate().map(dots).collect();
     if series.is_empty() {
@@ -184,12 +196,17 @@ fn saturation(layer: &LayerTrace, number: usize, hidden: usize) -> Option<Chart>
     })
 }
 
-fn channels(layer: &LayerTrace, length: usize, hidden: usize) -> Vec<Channel<'_>> {
-    layer
-        .quantities
-        .iter()
-        .map(|q| channel(q, length * hidden, hidden))
-        .collect()
+impl<'a> Layer<'a> {
+    fn of(layer: &'a LayerTrace, length: usize) -> Self {
+        let hidden = layer.hidden;
+        let quantities = layer.quantities.iter();
+        Self {
+            hidden,
+            channels: quantities
+                .map(|q| channel(q, length * hidden, hidden))
+                .collect(),
+        }
+    }
 }
 
 fn channel(quantity: &Quantity, count: usize, hidden: usize) -> Channel<'_> {

@@ -7,18 +7,21 @@ const palettes = {
 };
 const chosen = { layer: DATA.layer, quantity: DATA.quantity, unit: DATA.unit, palette: "red" };
 
-// Values of a channel, [T, H], decoded when they are first looked at.
-function values(layer, quantity) {
-  const channel = DATA.layers[layer][quantity];
-  if (!channel.decoded) {
-    const bytes = Uint8Array.from(atob(channel.values), (c) => c.charCodeAt(0));
-    channel.decoded = new Int8Array(bytes.buffer);
+const layer = () => DATA.layers[chosen.layer];
+const channel = () => layer().channels[chosen.quantity];
+
+// Values of the chosen channel, [T, H], decoded when they are first looked at.
+function values() {
+  const of = channel();
+  if (!of.decoded) {
+    const bytes = Uint8Array.from(atob(of.values), (c) => c.charCodeAt(0));
+    of.decoded = new Int8Array(bytes.buffer);
   }
-  return channel.decoded;
+  return of.decoded;
 }
 
 function share(t, unit = chosen.unit) {
-  return values(chosen.layer, chosen.quantity)[t * DATA.hidden + unit] / 127;
+  return values()[t * layer().hidden + unit] / 127;
 }
 
 function colour(x) {
@@ -31,20 +34,22 @@ function paint() {
   byId("layer").value = chosen.layer;
   byId("quantity").value = chosen.quantity;
   byId("unit").value = chosen.unit;
-  const scale = DATA.layers[chosen.layer][chosen.quantity].scales[chosen.unit];
+  byId("unit").max = layer().hidden - 1;
+  const scale = channel().scales[chosen.unit];
   byId("low").textContent = "−" + scale.toPrecision(2);
   byId("high").textContent = "+" + scale.toPrecision(2);
   byId("ramp").style.background = `linear-gradient(90deg,${colour(-1)},transparent,${colour(1)})`;
   [...byId("units").children].forEach((button, unit) => {
     button.setAttribute("aria-pressed", unit === chosen.unit);
   });
+  if (shown >= 0) show(shown);
 }
 
 // The small multiples: a strip of one pixel a character for each unit.
 function strips() {
   const box = byId("units");
   box.replaceChildren();
-  for (let unit = 0; unit < DATA.hidden; unit++) {
+  for (let unit = 0; unit < layer().hidden; unit++) {
     const button = document.createElement("button");
     button.type = "button";
     const canvas = document.createElement("canvas");
@@ -64,25 +69,38 @@ function strips() {
 function choose(change) {
   const before = { ...chosen };
   Object.assign(chosen, change);
-  chosen.unit = Math.min(Math.max(chosen.unit | 0, 0), DATA.hidden - 1);
+  chosen.unit = Math.min(Math.max(chosen.unit | 0, 0), layer().hidden - 1);
   if (["layer", "quantity", "palette"].some((key) => before[key] !== chosen[key])) strips();
   paint();
 }
 
+// The character whose value is shown.
+let shown = -1;
+
 function show(t) {
-  const channel = DATA.layers[chosen.layer][chosen.quantity];
-  const value = (share(t) * channel.scales[chosen.unit]).toFixed(2);
+  spans[shown]?.classList.remove("shown");
+  spans[t].classList.add("shown");
+  shown = t;
+  const { name, scales } = channel();
+  const value = (share(t) * scales[chosen.unit]).toFixed(2);
   const symbol = JSON.stringify(spans[t].textContent.replace("⏎", ""));
   const next = DATA.next[t].map(([s, p]) => `${JSON.stringify(s)} ${p} %`).join("  ");
-  byId("status").textContent = `${symbol}  ${channel.name}[${chosen.unit}] = ${value}   next: ${next}`;
+  byId("status").textContent = `${symbol}  ${name}[${chosen.unit}] = ${value}   next: ${next}`;
 }
 
-const step = (by) => choose({ unit: (chosen.unit + by + DATA.hidden) % DATA.hidden });
+function look(by) {
+  show(Math.min(Math.max(shown + by, 0), spans.length - 1));
+  spans[shown].scrollIntoView({ block: "nearest" });
+}
+
+const step = (by) => choose({ unit: (chosen.unit + by + layer().hidden) % layer().hidden });
 const keys = {
   ArrowLeft: () => step(-1),
   ArrowRight: () => step(1),
+  j: () => look(1),
+  k: () => look(-1),
   l: () => choose({ layer: (chosen.layer + 1) % DATA.layers.length }),
-  q: () => choose({ quantity: (chosen.quantity + 1) % DATA.layers[chosen.layer].length }),
+  q: () => choose({ quantity: (chosen.quantity + 1) % layer().channels.length }),
 };
 document.addEventListener("keydown", (event) => {
   const typing = ["INPUT", "SELECT"].includes(event.target.tagName);

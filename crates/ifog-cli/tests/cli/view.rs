@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::command::Folder;
+use crate::command::{Folder, rhyme};
 
 #[test]
 fn a_page_is_complete_and_the_units_are_listed() {
@@ -65,6 +65,26 @@ fn the_terminal_is_painted() {
     let plain = ansi().env("NO_COLOR", "1").run();
     assert!(!plain.succeeded().stdout.contains('\u{1b}'));
     assert!(plain.stdout.contains("the fog comes in"));
+}
+
+#[test]
+fn layers_of_different_widths_are_viewed() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    let small = ["train", "rhyme.txt", "--out", "run", "--hidden", "12,8"];
+    let short = ["--steps", "2", "--batch", "4", "--quiet"];
+    folder.ifog(small).args(short).run().succeeded();
+    let view = |options: [&str; 4]| {
+        let view = ["view", "run", "rhyme.txt", "--length", "40"];
+        folder.ifog(view).args(options).run()
+    };
+    view(["--layer", "0", "--unit", "11"]).succeeded();
+    let page = fs::read_to_string(folder.path("view.html")).unwrap();
+    assert!(page.contains("lstm: layers of 12 and 8 units"));
+    assert!(page.contains("\"hidden\":12") && page.contains("\"hidden\":8"));
+    let refused = view(["--layer", "1", "--unit", "11"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("0 to 7"), "{}", refused.stderr);
 }
 
 #[test]
