@@ -1,6 +1,6 @@
 //! `ifog task`: the classic long-range tasks, until they are solved.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -13,9 +13,9 @@ use crate::args::{at_least_one, cell_parser, positive};
 use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
 use crate::level;
-use crate::output::{log, print_json, print_line};
+use crate::output::{log, print_line};
 use crate::page::table;
-use crate::picture_file::{Kind, write_chart};
+use crate::picture_file::{ReportOptions, write_chart};
 
 /// Learn a task that needs a long memory, until it is solved or the time is up.
 ///
@@ -35,39 +35,35 @@ pub(crate) struct Task {
     /// Recurrent cell.
     #[arg(long, default_value = "lstm", value_parser = cell_parser())]
     pub(crate) cell: Cell,
-    /// Width.
-    #[arg(long, default_value_t = 64, value_parser = at_least_one, value_name = "N")]
-    pub(crate) hidden: usize,
-    /// Sequences a step.
-    #[arg(long, default_value_t = 20, value_parser = at_least_one, value_name = "N")]
-    pub(crate) batch: usize,
-    /// Learning rate of Adam at the start.
-    #[arg(long, default_value_t = 1e-2, value_parser = positive, value_name = "X")]
-    pub(crate) lr: f64,
-    /// Largest Euclidean norm of the gradient.
-    #[arg(long, default_value_t = 1.0, value_parser = positive, value_name = "X")]
-    pub(crate) clip_norm: f64,
-    /// Longest time scale of the gates at the start, in steps (chrono initialisation), 0 for none; without it, T.
-    #[arg(long, value_name = "T")]
-    pub(crate) chrono: Option<usize>,
+    /// Width [default: 64, copy: 128].
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    pub(crate) hidden: Option<usize>,
+    /// Sequences a step [default: 20, copy: 10].
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    pub(crate) batch: Option<usize>,
+    /// Learning rate of Adam at the start [default: 1e-2].
+    #[arg(long, value_parser = positive, value_name = "X")]
+    pub(crate) lr: Option<f64>,
+    /// Divides the rate by √(1 + n/N) after n sequences; 0 keeps it [default: 10000, copy: 50000].
+    #[arg(long, value_name = "N")]
+    pub(crate) lr_decay: Option<u64>,
+    /// Largest Euclidean norm of the gradient [default: 1].
+    #[arg(long, value_parser = positive, value_name = "X")]
+    pub(crate) clip_norm: Option<f64>,
+    /// Longest time scale of the gates at the start, in steps (chrono initialisation), 0 for none [default: T, copy: 10 T].
+    #[arg(long, value_name = "N")]
+    pub(crate) chrono: Option<u64>,
     /// Seconds to try.
     #[arg(long, default_value_t = 120.0, value_parser = positive, value_name = "S")]
     pub(crate) budget: f64,
     /// Sequences to try.
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     pub(crate) sequences: Option<usize>,
-    /// Where weights and sequences come from.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub(crate) seed: u64,
     /// Threads; without it, all of the machine. The result does not depend on it.
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// Chart of the loss: .svg, or .html for a page.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: Option<PathBuf>,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) report: ReportOptions,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -89,6 +85,8 @@ struct Report {
     cell: &'static str,
     length: usize,
     hidden: usize,
+    /// Longest time scale of the gates at the start; 0: none.
+    chrono: u64,
     parameters: usize,
     solved: bool,
     sequences: u64,
@@ -111,30 +109,16 @@ struct Point {
 
 /// Trains until the criterion, the time or the number of sequences.
 pub(crate) fn run(args: &Task) -> Result<(), Failure> {
-    Kind::check(args.out.as_deref())?;
+    args.report.check()?;
     level::level()?;
-    let task = Problem::from(args.task);
-    // Two steps and less are no range of time scales.
-    let default_chrono = if args.length > 2 { args.length } else { 0 };
-    let mut trainer = TaskTrainer::new(TaskConfig {
-        task,
-        length: args.length,
-        cell: args.cell,
-        hidden: args.hidden,
-        batch: args.batch,
-        lr: args.lr,
-        clip_norm: args.clip_norm,
-        chrono: args.chrono.unwrap_or(default_chrono),
-        seed: args.seed,
-        threads: args.threads.unwrap_or(0),
-    })
-    .map_err(Failure::of)?;
+    let config = args.config();
+    let mut trainer = TaskTrainer::new(config).map_err(Failure::of)?;
     let started = Instant::now();
     let mut shown = started;
     let mut curve = Curve::default();
     let last = loop {
         let step = trainer.step().map_err(Failure::of)?;
-        curve.push(&step, args.batch);
+        curve.push(&step, config.batch);
         let enough = args
             .sequences
             .is_some_and(|most| step.sequences >= most as u64);
@@ -152,37 +136,55 @@ pub(crate) fn run(args: &Task) -> Result<(), Failure> {
         }
     };
     let report = Report {
-        task: task.name(),
-        cell: args.cell.name(),
-        length: args.length,
-        hidden: args.hidden,
+        task: config.task.name(),
+        cell: config.cell.name(),
+        length: config.length,
+        hidden: config.hidden,
+        chrono: config.chrono,
         parameters: trainer.parameters(),
         solved: last.solved,
         sequences: last.sequences,
         seconds: started.elapsed().as_secs_f64(),
         loss: curve.last(),
-        baseline: task.baseline(args.length),
+        baseline: config.task.baseline(config.length),
         recent_error: last.recent_error,
         recent_right: last.recent_right,
-        seed: args.seed,
+        seed: config.seed,
         curve: curve.points,
     };
-    if let Some(out) = &args.out {
-        let rows = report.curve.iter().map(|p| {
-            vec![
-                p.sequences.to_string(),
-                format!("{:.5}", p.loss),
-                format!("{:.1} %", 100.0 * p.recent_right),
-            ]
-        });
-        let rows: Vec<_> = rows.collect();
-        let heading = ["sequences", "loss", "right of the last 2,000"];
-        write_chart(out, &chart(&report), &table(&heading, &rows))?;
+    let draw = |out: &Path| write_chart(out, &chart(&report), &table(&HEADING, &rows(&report)));
+    let print = || print_line(sentence(&report));
+    args.report.deliver(&report, draw, print)
+}
+
+impl Task {
+    /// The settings of the task, but for those that were given.
+    fn config(&self) -> TaskConfig {
+        let usual = TaskConfig::new(self.task.into(), self.length);
+        TaskConfig {
+            cell: self.cell,
+            hidden: self.hidden.unwrap_or(usual.hidden),
+            batch: self.batch.unwrap_or(usual.batch),
+            lr: self.lr.unwrap_or(usual.lr),
+            lr_decay: self.lr_decay.unwrap_or(usual.lr_decay),
+            clip_norm: self.clip_norm.unwrap_or(usual.clip_norm),
+            chrono: self.chrono.unwrap_or(usual.chrono),
+            seed: self.report.seed,
+            threads: self.threads.unwrap_or(0),
+            ..usual
+        }
     }
-    if args.json {
-        return print_json(&report);
-    }
-    print_line(sentence(&report))
+}
+
+fn rows(report: &Report) -> Vec<Vec<String>> {
+    let row = |p: &Point| {
+        vec![
+            p.sequences.to_string(),
+            format!("{:.5}", p.loss),
+            format!("{:.1} %", 100.0 * p.recent_right),
+        ]
+    };
+    report.curve.iter().map(row).collect()
 }
 
 fn sentence(report: &Report) -> String {
@@ -295,5 +297,6 @@ impl From<Name> for Problem {
     }
 }
 
+const HEADING: [&str; 3] = ["sequences", "loss", "right of the last 2,000"];
 const SHOW_EVERY: Duration = Duration::from_secs(5);
 const MOST_POINTS: usize = 200;

@@ -33,8 +33,6 @@ pub enum Stream {
     Bench = 5,
     /// Masks on rows of weights.
     Rows = 6,
-    /// Time scales of chrono initialisation.
-    Chrono = 7,
 }
 
 /// A seeded random number generator, one per purpose.
@@ -252,7 +250,6 @@ mod tests {
             Stream::Dropout,
             Stream::Bench,
             Stream::Rows,
-            Stream::Chrono,
         ];
         let mut seen = std::collections::HashSet::new();
         for seed in 0..100 {

@@ -135,7 +135,7 @@ impl Trainer {
         let mut parameters =
             initial_parameters(&layout, config.init, config.forget_bias, config.seed);
         if config.chrono > 0 {
-            chrono_biases(&layout, &mut parameters, config.chrono, config.seed);
+            chrono_biases(&layout, &mut parameters, config.chrono);
         }
         if config.tie {
             tie(&layout, &mut parameters);
