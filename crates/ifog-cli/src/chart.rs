@@ -128,11 +128,13 @@ impl Chart {
             .y
             .range(ys.chain(bands().flat_map(|b| [b.1, b.2])), 0.05);
         let (x_marks, y_marks) = (self.x.marks(&x), self.y.marks(&y));
+        let widest = y_marks.iter().map(|(_, name)| letters(name)).max();
+        let y_label_area = 40 + widest.unwrap_or(0) as u32;
         let mut chart = ChartBuilder::on(&picture)
             .margin(MARGIN)
             .margin_top(LEGEND_HEIGHT)
             .x_label_area_size(46)
-            .y_label_area_size(72)
+            .y_label_area_size(y_label_area)
             .build_cartesian_2d(Places::new(x, &x_marks), Places::new(y, &y_marks))?;
         chart
             .configure_mesh()
@@ -185,23 +187,19 @@ impl Chart {
                 ))?;
             }
         }
-        self.draw_legend(&picture)
+        self.draw_legend(&picture, MARGIN + y_label_area as i32)
     }
 
-    /// One row above the picture, on the right: it hides no data.
-    fn draw_legend(&self, picture: &Area<'_>) -> Drawn {
-        let named = || self.series.iter().filter(|s| !s.name.is_empty());
-        // A letter of this size is about 7.2 wide.
-        let width = |s: &Series| 34 + (7.2 * s.name.chars().count() as f64) as i32;
-        let mut left = WIDTH as i32 - MARGIN - named().map(width).sum::<i32>();
-        for series in named() {
+    /// One row above the picture from `left` on: it hides no data, and a narrow screen shows it first.
+    fn draw_legend(&self, picture: &Area<'_>, mut left: i32) -> Drawn {
+        for series in self.series.iter().filter(|s| !s.name.is_empty()) {
             let y = LEGEND_HEIGHT as i32 / 2;
             let swatch = [(left, y - 2), (left + 18, y + 2)];
             picture.draw(&Rectangle::new(swatch, series.rgb().filled()))?;
             let style = text(13.0).into_text_style(picture);
             let style = style.pos(Pos::new(HPos::Left, VPos::Center));
             picture.draw(&Text::new(series.name.clone(), (left + 24, y), style))?;
-            left += width(series);
+            left += 46 + letters(&series.name);
         }
         Ok(())
     }
@@ -222,6 +220,11 @@ fn finite(point: &(f64, f64)) -> bool {
 /// Letters of a size in pixels; the backend divides what it is given by 1.24.
 fn text(size: f64) -> (&'static str, f64, &'static RGBColor) {
     ("sans-serif", 1.24 * size, &INK)
+}
+
+/// About the width of a text in letters of 13 pixels.
+fn letters(text: &str) -> i32 {
+    8 * text.chars().count() as i32
 }
 
 /// Lines of at most `columns` characters, broken between words.

@@ -93,7 +93,7 @@ const STYLE: &str = "\
 @media(prefers-color-scheme:dark){:root{--paper:#14171a;--ink:#e6e8ea;--dim:#9aa2ab;--line:#343a41;--accent:#6db0f2}}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 main{max-width:62rem;margin:0 auto;padding:1rem 1.25rem 4rem}
-h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem}
+h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem}h3{font-size:1rem;margin:1rem 0 .25rem}
 .lead{color:var(--dim);max-width:46rem}
 figure{margin:1.5rem 0}
 figcaption{color:var(--dim);max-width:46rem;font-size:.9rem}figcaption strong{color:var(--ink)}
@@ -103,7 +103,7 @@ th,td{padding:.25rem .75rem;border-top:1px solid var(--line);text-align:right;wh
 th{border-top:0}tr:has(>td:first-child:empty)>td{border-top-color:transparent}
 th:first-child,td:first-child{text-align:left;padding-left:0}
 th{color:var(--dim);font-weight:600}
-pre{overflow-x:auto;border:1px solid var(--line);border-radius:4px;padding:.75rem}
+pre{white-space:pre-wrap;overflow-wrap:anywhere;border:1px solid var(--line);border-radius:4px;padding:.75rem}
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px}
 ";
 

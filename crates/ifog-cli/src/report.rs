@@ -56,7 +56,7 @@ pub(crate) fn write(directory: &Path, facts: &[Vec<String>], log_x: bool) -> Res
             h2 { "Settings" }
             pre { (read(CONFIG)?) }
         },
-        style: "h3{font-size:1rem;margin:1rem 0 .25rem}pre{white-space:pre-wrap}",
+        style: "",
         script: "",
     };
     Ok(write_atomically(

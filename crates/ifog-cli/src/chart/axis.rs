@@ -65,7 +65,7 @@ impl Axis {
         let length = high - low;
         // A single value, or values that differ in their last bits, get a range around them.
         if length <= 1e-12 * low.abs().max(high.abs()) {
-            let half = (0.1 * low.abs()).max(0.5);
+            let half = if low == 0.0 { 0.5 } else { 0.5 * low.abs() };
             return low - half..high + half;
         }
         low - margin * length..high + margin * length

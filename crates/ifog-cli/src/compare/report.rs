@@ -171,10 +171,10 @@ const HEADING: [&str; 11] = [
     "tape B",
     "char/s",
     "steps",
-    "loss steps",
-    "loss time",
-    "half lag",
-    "gain",
+    "loss, equal steps",
+    "loss, equal time",
+    "halves by lag",
+    "gain a step",
 ];
 /// Nats between two losses that are taken for equal: what other seeds of the default model differ by.
 const CLOSE: f64 = 0.02;
