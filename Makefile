@@ -5,7 +5,7 @@ LEVELS := $(shell grep -q avx512dq /proc/cpuinfo 2>/dev/null && echo avx512) \
 FUZZ_SECONDS ?= 20
 FUZZ_TARGETS := product cell_forward checkpoint corpus
 
-.PHONY: check test test-features test-levels planted machine-code instructions bench bench-test peers faults fuzz-smoke package exhaustive
+.PHONY: check test test-features test-levels planted machine-code instructions bench bench-test peers faults view-pages fuzz-smoke package exhaustive
 
 check: ## format, lints, docs: warnings are errors
 	$(CARGO) fmt --all --check
@@ -54,6 +54,10 @@ faults: ## training killed, interrupted and refused by the disk; needs strace an
 	$(CARGO) build --release
 	tests/scripts/inject.py target/release/ifog
 	tests/scripts/interrupt.py target/release/ifog --stops 30 --kills 200
+
+view-pages: ## every page in headless Chromium (Debian: chromium, chromium-driver), skipped with a line without it
+	$(CARGO) build --release
+	tests/scripts/check_view.py target/release/ifog
 
 fuzz-smoke: ## each target for a short while
 	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked --version 0.13.2

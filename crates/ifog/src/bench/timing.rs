@@ -92,6 +92,8 @@ const FEWEST_RUNS: usize = 3;
 
 #[cfg(test)]
 mod tests {
+    use std::hint::black_box;
+
     use super::*;
 
     #[test]
@@ -108,7 +110,7 @@ mod tests {
             runs: 3,
             run: Duration::from_millis(1),
         };
-        Timing::of(effort, || calls += 1);
+        Timing::of(effort, || calls = black_box(calls + 1));
         assert!(calls > 1000, "{calls}");
     }
 
