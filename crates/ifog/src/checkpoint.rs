@@ -19,6 +19,7 @@ use ifog_kernels::{Cell, Shape};
 
 use crate::atomic_file::{WriteError, write_atomically};
 use crate::config::{ConfigError, InputConfig, NetworkConfig};
+use crate::finite::first_non_finite;
 use crate::language_model::{LanguageModel, ModelError, TrainingRecord};
 use crate::parameters::Layout;
 use crate::safetensors::{FormatError, Metadata, SafeTensors, Tensor, tensors_digest, write};
@@ -364,7 +365,9 @@ fn loaded_parameters(layout: &Layout, file: &SafeTensors<'_>) -> Result<Vec<f32>
     let mut tensors = Vec::with_capacity(wanted);
     for (name, shape) in shapes {
         match file.tensor(&name) {
-            Some(tensor) if tensor.shape() == shape => tensors.push(tensor.to_vec()),
+            Some(tensor) if tensor.shape() == shape => {
+                tensors.push(finite(&name, tensor.to_vec())?);
+            }
             Some(tensor) => {
                 let found = tensor.shape();
                 let reason = format!(
@@ -381,7 +384,7 @@ fn loaded_parameters(layout: &Layout, file: &SafeTensors<'_>) -> Result<Vec<f32>
     if !layout.embedding().is_empty() {
         params.extend(next());
     }
-    for shape in layout.shapes() {
+    for (layer, shape) in layout.shapes().iter().enumerate() {
         params.extend(from_rows(*shape, &next(), shape.input()));
         params.extend(from_rows(*shape, &next(), shape.hidden()));
         let mut bias = from_rows(*shape, &next(), 1);
@@ -394,11 +397,22 @@ fn loaded_parameters(layout: &Layout, file: &SafeTensors<'_>) -> Result<Vec<f32>
         bias.iter_mut()
             .zip(&hidden_bias)
             .for_each(|(b, other)| *b += other);
-        params.extend(bias);
+        params.extend(finite(&format!("rnn.bias of layer {layer}"), bias)?);
     }
     params.extend(transpose(&next(), config.outputs, config.hidden));
     params.extend(next());
     Ok(params)
+}
+
+/// The values of a tensor, if they are numbers: with others a model can predict nothing.
+fn finite(name: &str, values: Vec<f32>) -> Result<Vec<f32>, DecodeError> {
+    match first_non_finite(&values) {
+        Some(at) => Err(DecodeError::Content(format!(
+            "its tensor {name} has {} at {at}, which is no number: use the model of a run that did not diverge",
+            values[at]
+        ))),
+        None => Ok(values),
+    }
 }
 
 /// `[k, G·H]` in our gate order to `[G·H, k]` in PyTorch's.
@@ -522,6 +536,21 @@ mod tests {
                 model.parameters[start + k * columns + 3 * h + 3]
             );
         }
+    }
+
+    #[test]
+    fn weights_that_are_no_numbers_are_refused_by_name() {
+        let mut model = model(Cell::Lstm, Some(3));
+        for value in [f32::NAN, f32::INFINITY] {
+            let place = model.layout.layer(1).start;
+            let before = std::mem::replace(&mut model.parameters[place], value);
+            let error = LanguageModel::from_bytes(&model.to_bytes().unwrap());
+            let error = error.unwrap_err().to_string();
+            let reason = format!("tensor rnn.weight_ih_l1 has {value} at 0");
+            assert!(error.contains(&reason), "{error}");
+            model.parameters[place] = before;
+        }
+        LanguageModel::from_bytes(&model.to_bytes().unwrap()).unwrap();
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! networks", 2013, algorithm 1. By value: Mikolov, "Statistical Language Models Based on Neural
 //! Networks", 2012, section 3.2.2.
 
+use crate::pool::join;
+
 /// What is done to a gradient that is too large.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum ClipRule {
@@ -134,10 +136,7 @@ fn sum_of_squares(values: &[f32]) -> f64 {
         return block_sum_of_squares(values);
     }
     let (left, right) = values.split_at((values.len() / 2).next_multiple_of(BLOCK));
-    #[cfg(feature = "rayon")]
-    let (left, right) = rayon::join(|| sum_of_squares(left), || sum_of_squares(right));
-    #[cfg(not(feature = "rayon"))]
-    let (left, right) = (sum_of_squares(left), sum_of_squares(right));
+    let (left, right) = join(|| sum_of_squares(left), || sum_of_squares(right));
     left + right
 }
 

@@ -45,6 +45,7 @@ pub mod config;
 pub mod corpus;
 pub mod cost;
 pub mod dropout;
+mod finite;
 pub mod flow;
 pub mod forecast;
 pub mod gradcheck;

@@ -315,14 +315,14 @@ impl Optimizer {
         })
     }
 
-    /// One step down the gradient with learning rate `lr` (η). Allocates nothing. A gradient or
-    /// rate that is not finite goes into parameters and state: check the norm first
+    /// One step down the gradient with learning rate `lr` (η). Allocates nothing. Returns whether parameters and buffers are
+    /// all finite after it. A gradient or rate that is not finite goes into them: check the norm first
     /// ([`Clipper::clip`](crate::clip::Clipper::clip) returns it).
     ///
     /// # Panics
     ///
     /// If `parameters` and `gradient` are not both as long as the optimiser was made for.
-    pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], lr: f64) {
+    pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], lr: f64) -> bool {
         assert_eq!(parameters.len(), self.parameters, "number of parameters");
         assert_eq!(gradient.len(), self.parameters, "length of the gradient");
         self.steps = self.steps.saturating_add(1);
@@ -335,15 +335,15 @@ impl Optimizer {
         match self.config {
             OptimizerConfig::Sgd { momentum: 0.0 } => span.update(&|span| sgd(span, lr as f32)),
             OptimizerConfig::Sgd { momentum } => {
-                span.update(&|span| sgd_momentum(span, momentum as f32, lr as f32));
+                span.update(&|span| sgd_momentum(span, momentum as f32, lr as f32))
             }
             OptimizerConfig::Adagrad { eps } => {
                 let average = Average { old: 1.0, new: 1.0 };
-                span.update(&|span| scaled_by_root(span, average, eps as f32, lr as f32));
+                span.update(&|span| scaled_by_root(span, average, eps as f32, lr as f32))
             }
             OptimizerConfig::RmsProp { decay, eps } => {
                 let average = Average::decaying(decay);
-                span.update(&|span| scaled_by_root(span, average, eps as f32, lr as f32));
+                span.update(&|span| scaled_by_root(span, average, eps as f32, lr as f32))
             }
             OptimizerConfig::Adam {
                 beta1,
@@ -359,7 +359,7 @@ impl Optimizer {
                     root: (1.0 - power(beta2, self.steps)).sqrt().recip() as f32,
                     eps: eps as f32,
                 };
-                span.update(&|span| adam(span, step));
+                span.update(&|span| adam(span, step))
             }
         }
     }

@@ -25,6 +25,17 @@ impl PoolError {
     }
 }
 
+/// Both, at once if there is a thread for it.
+pub(crate) fn join<A: Send, B: Send>(
+    a: impl FnOnce() -> A + Send,
+    b: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    #[cfg(feature = "rayon")]
+    return rayon::join(a, b);
+    #[cfg(not(feature = "rayon"))]
+    (a(), b())
+}
+
 /// More than any machine has; each thread costs memory for its stack and its scratch.
 const MOST_THREADS: usize = 1024;
 

@@ -26,7 +26,6 @@ use crate::row_dropout::RowDropout;
 use crate::safetensors::data_digest;
 use crate::vocabulary::Vocabulary;
 
-use divergence::has_non_finite;
 use tying::{fold_tied, tie};
 
 pub use checkpoints::Checkpoints;
@@ -178,7 +177,8 @@ impl Trainer {
     /// One step: the next window forward and backward, the gradient clipped, the parameters updated.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`]: the loss or the gradient is not finite. The parameters were not touched.
+    /// [`TrainError::Diverged`]: the loss or the gradient is not finite, and the parameters were not touched; or they, or the
+    /// optimiser's state, are not finite after the update.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
         self.step_at(0.0)
     }
@@ -190,11 +190,6 @@ impl Trainer {
     /// As [`Trainer::step`].
     pub fn step_at(&mut self, fraction: f64) -> Result<StepReport, TrainError> {
         let step = self.optimizer.steps() + 1;
-        // A weight that this window does not read would otherwise pass unseen.
-        if has_non_finite(&self.model.parameters) {
-            let what = self.non_finite(f64::NAN);
-            return Err(TrainError::Diverged { step, what });
-        }
         let lr = self.rate.at(Place {
             step,
             epoch: self.windows.position().epoch,
@@ -215,7 +210,7 @@ impl Trainer {
         let (masks, average) = (&mut self.rows, &mut self.average);
         let vocabulary = model.vocabulary.len();
         let (rows, tied) = (window.targets.len(), self.config.tie);
-        let (loss, grad_norm) = self.pool.install(|| {
+        let (loss, grad_norm, updated) = self.pool.install(|| {
             weights.load(masks.draw(&model.parameters), Threads::current());
             let inputs = Inputs::Tokens(&window.inputs);
             let sum =
@@ -228,18 +223,19 @@ impl Trainer {
                 fold_tied(&model.layout, &mut learner.gradient);
             }
             let norm = clipper.clip(&mut learner.gradient);
-            if sum.is_finite() && norm.is_finite() {
-                optimizer.step(&mut model.parameters, &learner.gradient, lr);
-                if tied {
-                    tie(&model.layout, &mut model.parameters);
-                }
-                if let Some(average) = average {
-                    average.update(&model.parameters, step);
-                }
+            // Also a weight that this window does not read is seen behind the update.
+            let updated = sum.is_finite()
+                && norm.is_finite()
+                && optimizer.step(&mut model.parameters, &learner.gradient, lr);
+            if updated && tied {
+                tie(&model.layout, &mut model.parameters);
             }
-            (sum / rows as f64, norm)
+            if let (true, Some(average)) = (updated, average) {
+                average.update(&model.parameters, step);
+            }
+            (sum / rows as f64, norm, updated)
         });
-        if !loss.is_finite() || !grad_norm.is_finite() {
+        if !updated {
             return Err(TrainError::Diverged {
                 step,
                 what: self.non_finite(loss),
@@ -427,7 +423,7 @@ mod tests {
 
     const TEXT: &[u8] = b"the fog comes in on little feet, it sits and looks and then moves on.\n";
 
-    /// Planted at a step, found at that step, named as the first tensor it is in, and nothing is changed by it.
+    /// Planted at a step, found at that step, named as the first tensor it is in.
     #[test]
     fn a_planted_nan_is_named() {
         let plant = |name: &str| {
@@ -436,28 +432,59 @@ mod tests {
             let tensors = trainer.model.layout.tensors();
             let (_, range) = tensors.into_iter().find(|(n, _)| n == name).unwrap();
             trainer.model.parameters[range.end - 1] = f32::NAN;
-            let before = trainer.model.parameters.clone();
             let error = trainer.step().unwrap_err();
             assert!(
                 matches!(error, TrainError::Diverged { step: 2, .. }),
                 "{error}"
             );
-            let same = before.iter().zip(&trainer.model.parameters);
-            assert!(same.into_iter().all(|(a, b)| a.to_bits() == b.to_bits()));
             error.to_string()
         };
         for name in ["w_l0", "u_l0", "b_l1", "decoder_w"] {
             assert!(plant(name).contains(&format!("weight tensor {name} is not finite")));
         }
-        // A carried state that is none shows in the layer that reads it.
+        // A carried state that is none shows in the layer that reads it, and no parameter is touched.
         let mut trainer = Trainer::new(config(), &TEXT.repeat(3)).unwrap();
         trainer.step().unwrap();
         trainer.learner.state.h[1][0] = f32::NAN;
+        let before = trainer.model.parameters.clone();
         let error = trainer.step().unwrap_err().to_string();
         assert!(
             error.contains("output of layer 1") && error.contains("learning rate"),
             "{error}"
         );
+        assert_eq!(trainer.model.parameters, before);
+    }
+
+    /// The step that makes them is the one that is named, so that no state with them is ever saved.
+    #[test]
+    fn an_update_beyond_the_numbers_is_found_in_its_step() {
+        let diverged = |config: TrainConfig| {
+            let mut trainer = Trainer::new(config, TEXT).unwrap();
+            let error = trainer.step().unwrap_err();
+            assert!(
+                matches!(error, TrainError::Diverged { step: 1, .. }),
+                "{error}"
+            );
+            error.to_string()
+        };
+        let optimizer = OptimizerName::Sgd;
+        let beyond = diverged(TrainConfig {
+            lr: 1e39,
+            optimizer,
+            ..config()
+        });
+        assert!(beyond.contains("the weight tensor w_l0 is"), "{beyond}");
+        // Gradients whose squares are beyond f32 leave their weights where they are.
+        let mut trainer = Trainer::new(config(), TEXT).unwrap();
+        let mut gradient = vec![0.0; trainer.model.parameters.len()];
+        let place = trainer.model.layout.decoder_bias().start;
+        gradient[place] = 1e30;
+        assert!(
+            !trainer
+                .optimizer
+                .step(&mut trainer.model.parameters, &gradient, 1e-3)
+        );
+        assert_eq!(trainer.non_finite(1.0), "optimiser's v of decoder_b");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod bad_input;
 mod bench;
 mod command;
 mod compare;
+mod divergence;
 mod flow;
 mod forecast;
 mod gradients;

@@ -1,6 +1,9 @@
 //! The loops over parameters: plain zipped slices, which the compiler turns into vector code. The
 //! formulas stand at [`OptimizerConfig`](super::OptimizerConfig).
 
+use crate::finite::all_finite;
+use crate::pool::join;
+
 /// The same range of parameters, gradient and buffers; a buffer that is not kept is empty.
 pub(super) struct Span<'a> {
     pub(super) parameters: &'a mut [f32],
@@ -28,18 +31,18 @@ pub(super) struct AdamStep {
 }
 
 impl Span<'_> {
-    /// Runs `update` over the whole span, in pieces on several threads if there are any.
-    pub(super) fn update(self, update: &(impl Fn(Span<'_>) + Sync)) {
-        #[cfg(feature = "rayon")]
+    /// Runs `update` over the whole span, in pieces on several threads if there are any. Returns whether parameters and buffers
+    /// are then all finite, for which they are read once more while a cache has them.
+    pub(super) fn update(mut self, update: &(impl Fn(&mut Span<'_>) + Sync)) -> bool {
         if self.parameters.len() > PIECE {
             let (left, right) = self.halves();
-            rayon::join(|| left.update(update), || right.update(update));
-            return;
+            let (left, right) = join(|| left.update(update), || right.update(update));
+            return left & right;
         }
-        update(self);
+        update(&mut self);
+        all_finite(self.parameters) & all_finite(self.first) & all_finite(self.second)
     }
 
-    #[cfg(feature = "rayon")]
     fn halves(self) -> (Self, Self) {
         let middle = (self.parameters.len() / 2).next_multiple_of(PIECE);
         let (parameters, parameters_right) = self.parameters.split_at_mut(middle);
@@ -72,31 +75,32 @@ impl Average {
     }
 }
 
-pub(super) fn sgd(span: Span<'_>, lr: f32) {
+pub(super) fn sgd(span: &mut Span<'_>, lr: f32) {
     for (theta, g) in span.parameters.iter_mut().zip(span.gradient) {
         *theta -= lr * g;
     }
 }
 
-pub(super) fn sgd_momentum(span: Span<'_>, momentum: f32, lr: f32) {
+pub(super) fn sgd_momentum(span: &mut Span<'_>, momentum: f32, lr: f32) {
     let components = span.parameters.iter_mut().zip(span.gradient);
-    for ((theta, g), b) in components.zip(span.first) {
+    for ((theta, g), b) in components.zip(&mut *span.first) {
         *b = momentum * *b + g;
         *theta -= lr * *b;
     }
 }
 
-pub(super) fn scaled_by_root(span: Span<'_>, average: Average, eps: f32, lr: f32) {
+pub(super) fn scaled_by_root(span: &mut Span<'_>, average: Average, eps: f32, lr: f32) {
     let components = span.parameters.iter_mut().zip(span.gradient);
-    for ((theta, g), v) in components.zip(span.first) {
+    for ((theta, g), v) in components.zip(&mut *span.first) {
         *v = average.old * *v + average.new * (g * g);
         *theta -= lr * (g / (v.sqrt() + eps));
     }
 }
 
-pub(super) fn adam(span: Span<'_>, step: AdamStep) {
+pub(super) fn adam(span: &mut Span<'_>, step: AdamStep) {
     let components = span.parameters.iter_mut().zip(span.gradient);
-    for (((theta, g), m), v) in components.zip(span.first).zip(span.second) {
+    let buffers = span.first.iter_mut().zip(&mut *span.second);
+    for ((theta, g), (m, v)) in components.zip(buffers) {
         *m = step.m.old * *m + step.m.new * g;
         *v = step.v.old * *v + step.v.new * (g * g);
         *theta = step.keep * *theta - step.rate * (*m / (v.sqrt() * step.root + step.eps));
@@ -105,5 +109,4 @@ pub(super) fn adam(span: Span<'_>, step: AdamStep) {
 
 /// Parameters that one thread updates in one go: with Adam's buffers 256 KiB, which fit an L2 cache
 /// and take some ten microseconds, well above the price of a task.
-#[cfg(feature = "rayon")]
 const PIECE: usize = 16_384;

@@ -1,15 +1,16 @@
 //! What is to blame when training leaves the finite numbers.
 
+use crate::finite::all_finite;
 use crate::train::Trainer;
 
 impl Trainer {
     /// What is not finite: in the order of the computation, a weight, the output of a layer, the loss, the gradient of a
-    /// tensor.
+    /// tensor, what the optimiser keeps of it.
     pub(super) fn non_finite(&self, loss: f64) -> String {
         let tensors = self.model.layout.tensors();
         let first = |values: &[f32]| {
             let mut tensors = tensors.iter();
-            let tensor = tensors.find(|(_, range)| has_non_finite(&values[range.clone()]));
+            let tensor = tensors.find(|(_, range)| !all_finite(&values[range.clone()]));
             tensor.map(|(name, _)| name.clone())
         };
         if let Some(name) = first(&self.model.parameters) {
@@ -23,14 +24,13 @@ impl Trainer {
         if !loss.is_finite() {
             return "loss".to_owned();
         }
-        let gradient = first(&self.learner.gradient);
-        gradient.map_or("norm of the gradient".to_owned(), |name| {
-            format!("gradient of {name}")
+        if let Some(name) = first(&self.learner.gradient) {
+            return format!("gradient of {name}");
+        }
+        let mut buffers = self.optimizer.buffers().filter(|(_, b)| !b.is_empty());
+        let kept = buffers.find_map(|(buffer, values)| Some((buffer, first(values)?)));
+        kept.map_or("norm of the gradient".to_owned(), |(buffer, name)| {
+            format!("optimiser's {buffer} of {name}")
         })
     }
-}
-
-/// Without a way out of the loop, so that it becomes vector code.
-pub(super) fn has_non_finite(values: &[f32]) -> bool {
-    values.iter().fold(false, |bad, x| bad | !x.is_finite())
 }

@@ -27,13 +27,13 @@ pub enum TrainError {
         /// What would do.
         range: &'static str,
     },
-    /// Weights, loss or gradient are not finite. The parameters are as they were before the step.
+    /// Weights, loss or gradient are not finite.
     #[error(
-        "training diverged at step {step}: the {what} is not finite; lower the learning rate, clip the gradient \
-         (clip_norm) or start with a warm-up"
+        "training diverged at step {step}: the {what} is not finite; lower the learning rate (lr), clip the gradient \
+         (clip_norm) or start with a warm-up (warmup)"
     )]
     Diverged {
-        /// The step that was not done.
+        /// The step that could not be done.
         step: u64,
         /// The first tensor that is not, in the order of the computation.
         what: String,
@@ -60,11 +60,13 @@ pub enum TrainError {
     ForeignState(String),
     /// A directory without any usable training state.
     #[error(
-        "{} has no usable training state: give the directory of a run that saved one", path.display()
+        "{} has no usable training state ({newest}): give the directory of a run that saved one", path.display()
     )]
     NoState {
         /// The directory.
         path: PathBuf,
+        /// What is wrong with the newest.
+        newest: String,
     },
     /// The network.
     #[error(transparent)]

@@ -130,19 +130,21 @@ impl Run {
     /// # Errors
     /// No state is usable, or the states are of a run with other settings or another text.
     pub fn resume(&mut self, checkpoints: &Checkpoints) -> Result<Vec<String>, TrainError> {
-        let mut notes = Vec::new();
+        let (mut notes, mut newest) = (Vec::new(), None);
         for (_, path) in checkpoints.list() {
-            let restored = self.restore(&path);
-            match restored {
+            match self.restore(&path) {
                 Ok(()) => return Ok(notes),
                 Err(error @ TrainError::DamagedState { .. }) => {
                     notes.push(format!("{error}; trying the one before"));
+                    newest.get_or_insert(error);
                 }
                 Err(error) => return Err(error),
             }
         }
-        let path = checkpoints.directory().to_owned();
-        Err(TrainError::NoState { path })
+        Err(TrainError::NoState {
+            path: checkpoints.directory().to_owned(),
+            newest: newest.map_or("there is none".to_owned(), |error| error.to_string()),
+        })
     }
 
     /// What is trained.

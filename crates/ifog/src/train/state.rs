@@ -20,10 +20,13 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint::CheckpointError;
 use crate::clip::ClipStats;
 use crate::corpus::Position;
+use crate::finite::first_non_finite;
 use crate::learning_rate::Plateau;
 use crate::optimizer::Optimizer;
 use crate::rng::RngState;
-use crate::safetensors::{FormatError, Metadata, SafeTensors, Tensor, hexadecimal, write};
+use crate::safetensors::{
+    FormatError, Metadata, SafeTensors, Tensor, TensorView, hexadecimal, write,
+};
 use crate::train::{TrainError, Trainer};
 
 /// Why bytes are no state for a trainer.
@@ -127,16 +130,15 @@ impl Trainer {
         // Everything is read and checked before anything is changed.
         let mut values = Vec::new();
         for (name, old) in self.stored() {
-            match tensors.next() {
-                Some(tensor) if tensor.name() == name && tensor.shape() == [old.len()] => {
-                    values.push(tensor.to_vec());
-                }
-                _ => {
-                    let reason = format!("the tensor {name} is missing or of another size");
-                    return Err(StateError::Damaged(reason));
-                }
-            }
+            let tensor = tensors.next();
+            let fits = |t: &&TensorView<'_>| t.name() == name && t.shape() == [old.len()];
+            let Some(tensor) = tensor.filter(fits) else {
+                let reason = format!("the tensor {name} is missing or of another size");
+                return Err(StateError::Damaged(reason));
+            };
+            values.push(tensor.to_vec());
         }
+        self.check_finite(&values)?;
         let mut windows = self.windows.clone();
         let seek = windows.seek(numbers.position);
         seek.map_err(|error| StateError::Foreign(error.to_string()))?;
@@ -177,6 +179,27 @@ impl Trainer {
             .into_iter()
             .filter_map(|(name, value)| Some((name.strip_prefix("kept.")?.to_owned(), value)))
             .collect())
+    }
+
+    /// A run saves nothing that is not finite, and could not go on from it.
+    fn check_finite(&self, stored: &[Vec<f32>]) -> Result<(), StateError> {
+        for ((name, old), values) in self.stored().iter().zip(stored) {
+            let Some(at) = first_non_finite(values) else {
+                continue;
+            };
+            let mut tensors = self.model.layout.tensors();
+            tensors
+                .retain(|(_, range)| old.len() == self.model.parameters() && range.contains(&at));
+            let of = tensors
+                .pop()
+                .map_or(String::new(), |(tensor, _)| format!(" for {tensor}"));
+            let reason = format!(
+                "its tensor {name} has {}{of}, which is no number",
+                values[at]
+            );
+            return Err(StateError::Damaged(reason));
+        }
+        Ok(())
     }
 
     /// The tensors in the order of the file.
@@ -377,6 +400,16 @@ mod tests {
             let mut longer = values.clone();
             longer[tensor].push(0.0);
             assert!(trainer.restore(&crafted("none", None, &longer)).is_err());
+        }
+        for (tensor, name) in [
+            (0, "parameters has NaN for w_l0"),
+            (3, "carried.h_l0 has NaN"),
+        ] {
+            let mut planted = values.clone();
+            planted[tensor][1] = f32::NAN;
+            let error = trainer.restore(&crafted("none", None, &planted));
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
         }
         trainer
             .restore(&crafted(
