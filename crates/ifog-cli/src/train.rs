@@ -1,5 +1,6 @@
 //! `ifog train`.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use crate::dry_run;
 use crate::embedded;
 use crate::failure::Failure;
 use crate::level::level;
-use crate::memory::resident_bytes;
+use crate::memory::process_bytes;
 use crate::output::print_json;
 use crate::progress::Progress;
 use crate::report;
@@ -23,7 +24,7 @@ use crate::summary::Summary;
 /// Trains, and prints the summary.
 pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     let started = Instant::now();
-    let process = resident_bytes();
+    let process = process_bytes();
     let level = level()?;
     let resumed = args.files.resume.as_deref().map(RunDirectory::of_run);
     let resumed = resumed.transpose()?;
@@ -130,7 +131,7 @@ struct Source {
     name: String,
     /// For the run directory.
     run: String,
-    text: Vec<u8>,
+    text: Cow<'static, [u8]>,
     embedded: bool,
 }
 
@@ -140,13 +141,13 @@ impl Source {
             Some(path) => Self {
                 name: path.display().to_string(),
                 run: name_for(path),
-                text: read_corpus_file(path)?,
+                text: read_corpus_file(path)?.into(),
                 embedded: false,
             },
             None => Self {
                 name: "the sources of ifog".to_owned(),
                 run: embedded::NAME.to_owned(),
-                text: embedded::SOURCES.to_vec(),
+                text: embedded::SOURCES.into(),
                 embedded: true,
             },
         })

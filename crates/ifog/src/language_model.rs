@@ -184,7 +184,8 @@ impl LanguageModel {
         let corpus = Corpus::new(tokens, self.split_config(part)?)?;
         let level = Level::detect()?;
         let pool = Pool::new(threads)?;
-        pool.install(|| evaluate(&self.packed(level)?, level, &corpus, part))
+        let weights = pool.install(|| self.packed(level))?;
+        evaluate(&weights, level, &corpus, part, &pool)
     }
 
     /// A generator of text.
@@ -246,7 +247,7 @@ impl LanguageModel {
 }
 
 /// Mean loss over a part, each of its symbols predicted exactly once, from zero states, with the state carried
-/// on from window to window.
+/// on from window to window. The threads are those of the pool.
 ///
 /// # Errors
 /// The corpus has no such part.
@@ -255,6 +256,7 @@ pub fn evaluate(
     level: Level,
     corpus: &Corpus,
     part: PartName,
+    pool: &Pool,
 ) -> Result<Evaluation, ModelError> {
     let Some(part) = corpus.part(part) else {
         return Err(ModelError::NoPart("test"));
@@ -262,16 +264,20 @@ pub fn evaluate(
     let steps = evaluation_steps(corpus);
     let mut windows = part.evaluation_windows(corpus.batch(), steps);
     let vocabulary = weights.layout().config().outputs;
+    // Not on a thread of the pool: an allocator that keeps memory for each thread would keep it once for each.
     let mut reader = Reader::new(weights, steps, windows.batch());
     let mut window = Window::default();
-    let (mut sum, mut chars) = (0.0, 0);
-    while windows.read(corpus.tokens(), &mut window) {
-        let inputs = Inputs::Tokens(&window.inputs);
-        let logits = reader.read(weights, inputs, window.seq_len, Threads::current());
-        let targets = &window.targets[..window.counted];
-        sum += softmax_cross_entropy(level, logits, vocabulary, targets, window.counted);
-        chars += window.counted as u64;
-    }
+    let (sum, chars) = pool.install(|| {
+        let (mut sum, mut chars) = (0.0, 0);
+        while windows.read(corpus.tokens(), &mut window) {
+            let inputs = Inputs::Tokens(&window.inputs);
+            let logits = reader.read(weights, inputs, window.seq_len, Threads::current());
+            let targets = &window.targets[..window.counted];
+            sum += softmax_cross_entropy(level, logits, vocabulary, targets, window.counted);
+            chars += window.counted as u64;
+        }
+        (sum, chars)
+    });
     Ok(Evaluation {
         loss: sum / chars as f64,
         chars,

@@ -130,7 +130,8 @@ impl Trainer {
             0 => steps,
             every => every.min(steps),
         };
-        Memory::predict(&layout, &config, &corpus, text.len()).check()?;
+        let pool = Pool::new(config.threads)?;
+        Memory::predict(&layout, &config, &corpus, text.len(), pool.threads()).check()?;
         let mut parameters =
             initial_parameters(&layout, config.init, config.forget_bias, config.seed);
         if config.chrono > 0 {
@@ -139,7 +140,6 @@ impl Trainer {
         if config.tie {
             tie(&layout, &mut parameters);
         }
-        let pool = Pool::new(config.threads)?;
         let rng = Rng::new(config.seed, Stream::Dropout);
         let dropout = Dropout::new(config.dropout, layout.widths(), room * batch, rng);
         let dropout = dropout.variational(config.variational);
@@ -260,14 +260,12 @@ impl Trainer {
     /// There is no such part.
     pub fn validate(&mut self) -> Result<f64, TrainError> {
         let (weights, model) = (&mut self.weights, &self.model);
-        let (level, corpus) = (self.level, &self.corpus);
         let average = self.average.as_ref();
         let evaluated = average.map_or(&model.parameters, |average| &average.values);
-        let evaluation = self.pool.install(|| {
-            weights.load(evaluated, Threads::current());
-            evaluate(weights, level, corpus, PartName::Val)
-        });
-        Ok(evaluation?.loss)
+        self.pool
+            .install(|| weights.load(evaluated, Threads::current()));
+        let (level, corpus) = (self.level, &self.corpus);
+        Ok(evaluate(weights, level, corpus, PartName::Val, &self.pool)?.loss)
     }
 
     /// A sample of the model as it is.
@@ -328,6 +326,7 @@ impl Trainer {
             &self.config,
             &self.corpus,
             self.text_len,
+            self.pool.threads(),
         )
     }
 

@@ -1,6 +1,6 @@
 //! What a run needs of memory, before it asks for it.
 
-use ifog_kernels::Tape;
+use ifog_kernels::{Shape, Tape, Threads, outer_scratch_len};
 
 use crate::config::InputConfig;
 use crate::corpus::Corpus;
@@ -22,6 +22,7 @@ impl Memory {
         config: &TrainConfig,
         corpus: &Corpus,
         text_bytes: usize,
+        threads: usize,
     ) -> Self {
         const FLOAT: u128 = size_of::<f32>() as u128;
         let (steps, batch) = (corpus.seq_len(), corpus.batch());
@@ -59,6 +60,12 @@ impl Memory {
         // The tensors in PyTorch's order and the file; or the file of the training state.
         let saving =
             (2 * parameters).max((1 + moments + u128::from(config.ema > 0.0)) * parameters);
+        // Blocks of the operands of a weight gradient, for each thread; the gradient of the state.
+        let scratch = |shape: &Shape| {
+            let blocks = outer_scratch_len(shape.input() + shape.hidden(), Threads::SINGLE);
+            (threads as u128 * blocks as u128) + batch as u128 * shape.hidden() as u128
+        };
+        let scratch = layout.shapes().iter().map(scratch).max().unwrap_or(0);
         let window = 2 * steps as u128 * batch as u128;
         let parts = [
             ("parameters and gradient", FLOAT * (copies + 1) * parameters),
@@ -68,10 +75,10 @@ impl Memory {
                 FLOAT * (2 * packed + table * (1 + u128::from(embedded))),
             ),
             ("tape", FLOAT * tapes.sum::<u128>()),
-            ("activations", FLOAT * activations),
+            ("activations", FLOAT * (activations + scratch)),
             ("carried states", FLOAT * state * (segments + 1)),
-            ("validation", FLOAT * reader),
-            ("saving", FLOAT * saving),
+            // One after the other, in the same memory.
+            ("validation or saving", FLOAT * reader.max(saving)),
             (
                 "text",
                 text_bytes as u128 + FLOAT * (corpus.tokens().len() as u128 + window),
