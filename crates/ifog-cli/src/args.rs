@@ -145,10 +145,18 @@ pub(crate) fn cell_parser() -> impl TypedValueParser<Value = Cell> {
 }
 
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("give a whole number of at least 1".into()),
+    match whole(text) {
+        Ok(0) | Err(_) => Err(format!(
+            "give a whole number of at least 1 and at most {LARGEST}"
+        )),
         Ok(number) => Ok(number),
     }
+}
+
+fn whole<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let number = text.parse().ok().filter(|number| *number <= LARGEST);
+    let number = number.and_then(|number| T::try_from(number).ok());
+    number.ok_or_else(|| format!("give a whole number from 0 to {LARGEST}"))
 }
 
 fn finite(text: &str) -> Result<f32, String> {
@@ -188,6 +196,9 @@ fn number(text: &str, advice: &str, accept: impl Fn(f64) -> bool) -> Result<f64,
         _ => Err(advice.into()),
     }
 }
+
+/// The largest whole number of TOML, which config.toml is written in.
+const LARGEST: u64 = i64::MAX as u64;
 
 #[cfg(test)]
 mod tests {

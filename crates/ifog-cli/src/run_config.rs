@@ -162,6 +162,24 @@ mod tests {
     }
 
     #[test]
+    fn every_seed_comes_back() {
+        for seed in [0, i64::MAX as u64, 1 << 63, u64::MAX] {
+            let mut config = RunConfig::default();
+            config.training.seed = seed;
+            let text = toml::to_string(&config).unwrap();
+            assert_eq!(RunConfig::parse(&text).unwrap().training.seed, seed);
+        }
+        for seed in ["-1", "1.5", "'x'", "'18446744073709551616'", "[]"] {
+            let refusal = RunConfig::parse(&format!("[training]\nseed = {seed}")).unwrap_err();
+            let what = "a whole number from 0 to 18446744073709551615";
+            assert!(
+                refusal.contains("line 2") && refusal.contains(what),
+                "{refusal}"
+            );
+        }
+    }
+
+    #[test]
     fn the_recipes_are_read() {
         let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
         let Ok(files) = fs::read_dir(&recipes) else {

@@ -14,7 +14,7 @@ use ifog::vocabulary::Mode;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as NameError, StringDeserializer};
 
-use super::{at_least_one, cell_parser, finite, not_negative, positive, share};
+use super::{LARGEST, at_least_one, cell_parser, finite, not_negative, positive, share, whole};
 
 /// Train a character-level language model.
 ///
@@ -126,7 +126,7 @@ struct Model {
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     layers: Option<usize>,
     /// Width of a learned table of the symbols; 0 feeds them one-hot [default: 0].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = whole::<usize>, value_name = "N")]
     embedding: Option<usize>,
     /// Initial weights: uniform in ±1/√hidden, uniform in ±0.08, or orthogonal recurrent ones [default: uniform].
     #[arg(long, value_parser = named::<Init>(&["uniform", "char-rnn", "orthogonal"]))]
@@ -135,7 +135,7 @@ struct Model {
     #[arg(long, value_parser = finite, value_name = "X", allow_negative_numbers = true)]
     forget_bias: Option<f32>,
     /// Bias the gates for time scales of up to N steps (chrono initialisation); 0 is not [default: 0].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = whole::<u64>, value_name = "N")]
     chrono: Option<u64>,
     /// The decoder's weights are those of the embedding, which must be as wide as --hidden.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
@@ -154,7 +154,7 @@ struct Limit {
     #[arg(long, value_parser = positive, value_name = "N")]
     epochs: Option<f64>,
     /// Steps, each of one batch of windows.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=LARGEST), value_name = "N")]
     steps: Option<u64>,
     /// Seconds of wall time, validation included.
     #[arg(long, value_parser = positive, value_name = "S")]
@@ -179,16 +179,16 @@ struct Descent {
     #[arg(long, value_parser = positive, value_name = "X")]
     lr_decay: Option<f64>,
     /// Epochs with the full rate, for step [default: 10].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = whole::<u64>, value_name = "N")]
     lr_decay_after: Option<u64>,
     /// Lowest rate of cosine and plateau [default: 0].
     #[arg(long, value_parser = not_negative, value_name = "X")]
     lr_min: Option<f64>,
     /// Validations in a row that need not improve, for plateau [default: 3].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = whole::<u64>, value_name = "N")]
     lr_patience: Option<u64>,
     /// Steps over which the rate grows to its height [default: 0].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = whole::<u64>, value_name = "N")]
     warmup: Option<u64>,
     /// Largest Euclidean norm of the whole gradient; 0 is no limit [default: 5].
     #[arg(long, value_parser = not_negative, value_name = "X")]
@@ -197,7 +197,7 @@ struct Descent {
     #[arg(long, value_parser = positive, conflicts_with = "clip_norm", value_name = "X")]
     clip_value: Option<f64>,
     /// Stop after so many validations in a row without a new best; 0 is never [default: 0].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = whole::<u64>, value_name = "N")]
     early_stop: Option<u64>,
 }
 
@@ -237,7 +237,7 @@ struct Data {
     seq_len: Option<usize>,
     /// Keep the activations of so many steps only, and compute the rest of a long window again; 0 keeps all. Changes no bit
     /// of the model [default: 0].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = whole::<usize>, value_name = "N")]
     checkpoint_every: Option<usize>,
     /// Where the parts lie: one after the other (nanoGPT), or in each of the streams (char-rnn) [default: contiguous].
     #[arg(long, value_parser = named::<Split>(&["contiguous", "streams"]))]

@@ -266,3 +266,38 @@ fn a_configuration_file_is_overridden_by_flags() {
         .run()
         .refused(1, &["absent.toml"]);
 }
+
+#[test]
+fn the_largest_numbers_are_resumed_or_refused() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    let largest = u64::MAX.to_string();
+    let settings = "rhyme.txt --hidden 8 --dropout 0.1 --no-report --seed";
+    let settings: Vec<&str> = settings.split_whitespace().chain([&*largest]).collect();
+    let run =
+        |steps: &[&str], from: &[&str]| train(&folder, from).args(steps).args(["--json"]).run();
+    let whole = run(&["--steps", "6", "--out", "whole"], &settings).json();
+    assert_eq!(whole["seed"].as_u64(), Some(u64::MAX));
+    run(&["--steps", "3", "--out", "run"], &settings).json();
+    let resumed = run(&["--steps", "6"], &["--resume", "run"]).json();
+    assert_eq!(resumed["seed"].as_u64(), Some(u64::MAX));
+    let read = |name: &str| {
+        let text = fs::read_to_string(folder.path(name)).unwrap();
+        text.lines()
+            .filter(|line| line.starts_with("seed"))
+            .collect::<String>()
+    };
+    assert_eq!(read("run/config.toml"), format!("seed = \"{largest}\""));
+    for flag in [
+        "--steps",
+        "--warmup",
+        "--checkpoint-every",
+        "--keep",
+        "--batch",
+        "--chrono",
+    ] {
+        let refused = run(&[flag, &largest, "--out", "none"], &["rhyme.txt"]);
+        refused.refused(2, &[&largest, flag, "9223372036854775807"]);
+    }
+    assert!(!folder.path("none").exists());
+}
