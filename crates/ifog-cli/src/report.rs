@@ -166,8 +166,8 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 
 const METRICS: &str = "metrics.jsonl";
 const CONFIG: &str = "config.toml";
-const LOSS: &str = "loss.svg";
-const REPORT: &str = "report.html";
+pub(crate) const LOSS: &str = "loss.svg";
+pub(crate) const REPORT: &str = "report.html";
 /// Two a pixel of a chart's width are more than can be seen.
 const POINTS: usize = 400;
 const SAMPLES: usize = 10;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::report::{LOSS, REPORT};
 
 /// A run directory that can be written to, with its metrics file open and locked: one process at a time.
 #[derive(Debug)]
@@ -33,10 +34,12 @@ impl RunDirectory {
                 )));
             }
             let run = Self::open(path.to_owned())?;
-            let removed = match fs::remove_file(&model) {
+            let mut files = [MODEL, LOSS, REPORT].into_iter();
+            let removed = files.try_for_each(|file| match fs::remove_file(path.join(file)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => states.clear(),
-            };
+                _ => Ok(()),
+            });
+            let removed = removed.and_then(|()| states.clear());
             removed.map_err(|error| unwritable(path, &error))?;
             run.truncate(0)?;
             return Ok(run);
@@ -195,12 +198,13 @@ mod tests {
         let run = RunDirectory::at(root.path(), false).unwrap();
         let model = run.path().join(MODEL);
         fs::write(&model, "model").unwrap();
+        fs::write(run.path().join(REPORT), "of that run").unwrap();
         drop(run);
         let refused = RunDirectory::at(root.path(), false).unwrap_err();
         assert!(refused.message().unwrap().contains("--overwrite"));
         assert!(model.exists());
         RunDirectory::at(root.path(), true).unwrap();
-        assert!(!model.exists());
+        assert!(!model.exists() && !root.path().join(REPORT).exists());
     }
 
     #[test]
