@@ -15,22 +15,18 @@
 
 use std::path::{Path, PathBuf};
 
-use ifog_kernels::{Cell, Shape};
+use ifog_kernels::Cell;
 
 use crate::atomic_file::{WriteError, write_atomically};
 use crate::config::{ConfigError, InputConfig, NetworkConfig};
-use crate::finite::first_non_finite;
 use crate::language_model::{LanguageModel, ModelError, TrainingRecord};
 use crate::parameters::Layout;
 use crate::safetensors::{FormatError, Metadata, SafeTensors, Tensor, tensors_digest, write};
 use crate::vocabulary::{Vocabulary, VocabularyError};
 
-/// The version of this format.
-const VERSION: &str = "1";
-/// The file of a run directory.
-const FILE: &str = "model.safetensors";
-/// 64 GiB: more than the largest network that fits the limits of this machine class.
-const MAX_FILE_BYTES: u64 = 1 << 36;
+use tensors::{loaded_parameters, stored_tensors, tensor_shapes};
+
+mod tensors;
 
 /// Why a model cannot be loaded or saved.
 #[derive(Debug, thiserror::Error)]
@@ -280,174 +276,12 @@ fn widths(text: &str, layers: usize) -> Result<Vec<usize>, DecodeError> {
     }
 }
 
-/// Where gate block g of PyTorch's row order stands in ours.
-pub(crate) fn pytorch_gates(cell: Cell) -> &'static [usize] {
-    match cell {
-        Cell::Rnn => &[0],
-        Cell::Lstm => &[0, 1, 3, 2],
-        Cell::Gru | Cell::GruAfter => &[0, 1, 2],
-    }
-}
-
-/// Names and shapes, in the order of the file.
-fn tensor_shapes(layout: &Layout) -> Vec<(String, Vec<usize>)> {
-    let config = layout.config();
-    let mut shapes = Vec::new();
-    if let InputConfig::Embedding { vocabulary, width } = config.input {
-        shapes.push(("embedding.weight".to_owned(), vec![vocabulary, width]));
-    }
-    for (layer, shape) in layout.shapes().iter().enumerate() {
-        let rows = shape.columns();
-        shapes.push((format!("rnn.weight_ih_l{layer}"), vec![rows, shape.input()]));
-        shapes.push((
-            format!("rnn.weight_hh_l{layer}"),
-            vec![rows, shape.hidden()],
-        ));
-        shapes.push((format!("rnn.bias_ih_l{layer}"), vec![rows]));
-        shapes.push((format!("rnn.bias_hh_l{layer}"), vec![rows]));
-    }
-    shapes.push((
-        "decoder.weight".to_owned(),
-        vec![config.outputs, config.hidden],
-    ));
-    shapes.push(("decoder.bias".to_owned(), vec![config.outputs]));
-    shapes
-}
-
-type Stored = (String, Vec<usize>, Vec<f32>);
-
-fn stored_tensors(layout: &Layout, params: &[f32]) -> Vec<Stored> {
-    let config = layout.config();
-    let mut values = Vec::new();
-    if !layout.embedding().is_empty() {
-        values.push(params[layout.embedding()].to_vec());
-    }
-    for (layer, shape) in layout.shapes().iter().enumerate() {
-        let flat = &params[layout.layer(layer)];
-        let (w, rest) = flat.split_at(shape.input() * shape.columns());
-        let (u, b) = rest.split_at(shape.hidden() * shape.columns());
-        values.push(to_rows(*shape, w, shape.input()));
-        values.push(to_rows(*shape, u, shape.hidden()));
-        let columns = shape.columns();
-        let mut hidden_bias = vec![0.0; columns];
-        let split = if shape.cell() == Cell::GruAfter {
-            columns
-        } else {
-            b.len()
-        };
-        let (input_bias, own) = b.split_at(split);
-        hidden_bias[columns - own.len()..].copy_from_slice(own);
-        values.push(to_rows(*shape, input_bias, 1));
-        values.push(to_rows(*shape, &hidden_bias, 1));
-    }
-    values.push(transpose(
-        &params[layout.decoder_weight()],
-        config.hidden,
-        config.outputs,
-    ));
-    values.push(params[layout.decoder_bias()].to_vec());
-    let shapes = tensor_shapes(layout).into_iter();
-    shapes
-        .zip(values)
-        .map(|((name, shape), values)| (name, shape, values))
-        .collect()
-}
-
-fn loaded_parameters(layout: &Layout, file: &SafeTensors<'_>) -> Result<Vec<f32>, DecodeError> {
-    let config = layout.config();
-    let shapes = tensor_shapes(layout);
-    let (found, wanted) = (file.tensors().len(), shapes.len());
-    if found != wanted {
-        return Err(DecodeError::Content(format!(
-            "it has {found} tensors, and its sizes ask for {wanted}"
-        )));
-    }
-    let mut tensors = Vec::with_capacity(wanted);
-    for (name, shape) in shapes {
-        match file.tensor(&name) {
-            Some(tensor) if tensor.shape() == shape => {
-                tensors.push(finite(&name, tensor.to_vec())?);
-            }
-            Some(tensor) => {
-                let found = tensor.shape();
-                let reason = format!(
-                    "tensor {name} has the shape {found:?}, and its sizes ask for {shape:?}"
-                );
-                return Err(DecodeError::Content(reason));
-            }
-            None => return Err(DecodeError::Content(format!("tensor {name} is missing"))),
-        }
-    }
-    let mut tensors = tensors.into_iter();
-    let mut next = || tensors.next().unwrap_or_default();
-    let mut params = Vec::with_capacity(layout.len());
-    if !layout.embedding().is_empty() {
-        params.extend(next());
-    }
-    for (layer, shape) in layout.shapes().iter().enumerate() {
-        params.extend(from_rows(*shape, &next(), shape.input()));
-        params.extend(from_rows(*shape, &next(), shape.hidden()));
-        let mut bias = from_rows(*shape, &next(), 1);
-        let mut hidden_bias = from_rows(*shape, &next(), 1);
-        if shape.cell() == Cell::GruAfter {
-            let own = hidden_bias.split_off(2 * shape.hidden());
-            bias.extend(own);
-        }
-        // PyTorch adds the two.
-        bias.iter_mut()
-            .zip(&hidden_bias)
-            .for_each(|(b, other)| *b += other);
-        params.extend(finite(&format!("rnn.bias of layer {layer}"), bias)?);
-    }
-    params.extend(transpose(&next(), config.outputs, config.hidden));
-    params.extend(next());
-    Ok(params)
-}
-
-/// The values of a tensor, if they are numbers: with others a model can predict nothing.
-fn finite(name: &str, values: Vec<f32>) -> Result<Vec<f32>, DecodeError> {
-    match first_non_finite(&values) {
-        Some(at) => Err(DecodeError::Content(format!(
-            "its tensor {name} has {} at {at}, which is no number: use the model of a run that did not diverge",
-            values[at]
-        ))),
-        None => Ok(values),
-    }
-}
-
-/// `[k, G·H]` in our gate order to `[G·H, k]` in PyTorch's.
-fn to_rows(shape: Shape, values: &[f32], k: usize) -> Vec<f32> {
-    let (columns, h) = (shape.columns(), shape.hidden());
-    let mut rows = Vec::with_capacity(values.len());
-    for gate in pytorch_gates(shape.cell()) {
-        for unit in 0..h {
-            rows.extend((0..k).map(|k| values[k * columns + gate * h + unit]));
-        }
-    }
-    rows
-}
-
-/// The inverse of [`to_rows`].
-fn from_rows(shape: Shape, rows: &[f32], k: usize) -> Vec<f32> {
-    let (columns, h) = (shape.columns(), shape.hidden());
-    let mut values = vec![0.0; rows.len()];
-    let mut rows = rows.chunks_exact(k);
-    for gate in pytorch_gates(shape.cell()) {
-        for (unit, row) in (0..h).zip(&mut rows) {
-            for (k, value) in row.iter().enumerate() {
-                values[k * columns + gate * h + unit] = *value;
-            }
-        }
-    }
-    values
-}
-
-/// `[rows, cols]` to `[cols, rows]`.
-fn transpose(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
-    (0..cols)
-        .flat_map(|c| (0..rows).map(move |r| values[r * cols + c]))
-        .collect()
-}
+/// The version of this format.
+const VERSION: &str = "1";
+/// The file of a run directory.
+const FILE: &str = "model.safetensors";
+/// 64 GiB: more than the largest network that fits the limits of this machine class.
+const MAX_FILE_BYTES: u64 = 1 << 36;
 
 #[cfg(test)]
 mod tests {
@@ -515,26 +349,6 @@ mod tests {
         assert_eq!(read.weights(), model.weights());
         for (text, layers) in [("", 1), ("7,4", 3), ("7,x", 2), ("5", 1 << 40), ("0,", 2)] {
             assert!(widths(text, layers).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn lstm_gates_are_permuted_and_transposed() {
-        let model = model(Cell::Lstm, None);
-        let stored = stored_tensors(&model.layout, &model.parameters);
-        let (h, columns) = (5, 20);
-        let (name, shape, values) = &stored[1];
-        assert_eq!(
-            (name.as_str(), &shape[..]),
-            ("rnn.weight_hh_l0", &[columns, h][..])
-        );
-        let start = model.layout.layer(0).start + model.layout.shapes()[0].input() * columns;
-        // Row 2H + 3 of PyTorch is unit 3 of g, which is column 3H + 3 of ours.
-        for k in 0..h {
-            assert_eq!(
-                values[(2 * h + 3) * h + k],
-                model.parameters[start + k * columns + 3 * h + 3]
-            );
         }
     }
 

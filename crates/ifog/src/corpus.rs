@@ -6,15 +6,18 @@
 //! [`TrainingWindows`], which go on for ever, evaluation through [`EvaluationWindows`], which count
 //! every pair exactly once.
 
-use std::fs;
-use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use split::{cut_contiguous, cut_streams};
 
+pub use error::CorpusError;
+pub use file::read_corpus_file;
+pub use split::{Split, SplitConfig, fit};
 pub use windows::{EvaluationWindows, Position, TrainingWindows, Window};
 
+mod error;
+mod file;
+mod split;
 mod windows;
 
 /// A text as tokens, cut into parts.
@@ -42,41 +45,6 @@ pub struct Corpus {
     val: Part,
     test: Option<Part>,
     notes: Vec<Note>,
-}
-
-/// How the parts lie in the text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Split {
-    /// nanoGPT's: the text is cut into train | val | test, in this order. Training has
-    /// ⌊n·(1 − val − test)⌋ of the n tokens, validation the rest or, with a test part, ⌊n·val⌋.
-    /// A pair belongs to a part if both of its tokens do. A part of fewer than two tokens has no
-    /// pair; its tokens go to the part before it, and if that leaves training without one, the
-    /// whole text is for training.
-    #[default]
-    Contiguous,
-    /// char-rnn's: B parallel streams of K·T pairs each, K = ⌊(n − 1)/(B·T)⌋, stream b from position
-    /// b·K·T on; the remaining tokens are not used. Of the K windows of every stream the first
-    /// ⌊K·(1 − val − test)⌋, at least one, are for training, the next for validation, the last for
-    /// test, by the same rule. So each part is B separate runs from all over the text, and depends on
-    /// B and T. (char-rnn takes K = ⌊n/(B·T)⌋ and lets the very last target be the first token of the
-    /// text; here every target is the token that follows.)
-    Streams,
-}
-
-/// What [`Corpus::new`] is to do.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SplitConfig {
-    /// How the parts lie.
-    pub split: Split,
-    /// Share of the validation part, 0 to 1.
-    pub val: f64,
-    /// Share of the test part, 0 to 1; `val + test` below 1.
-    pub test: f64,
-    /// Parallel streams B wanted for training.
-    pub batch: usize,
-    /// Steps T wanted for a window.
-    pub seq_len: usize,
 }
 
 /// Something that was not done as asked because the text is small. `Display` is a sentence.
@@ -114,123 +82,6 @@ pub enum PartName {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     runs: Vec<Range<usize>>,
-}
-
-/// Why a text cannot be used as a corpus.
-#[derive(Debug, thiserror::Error)]
-pub enum CorpusError {
-    /// There is no such file.
-    #[error("there is no file {}: check the path of the corpus", path.display())]
-    Missing {
-        /// The path.
-        path: PathBuf,
-    },
-    /// A directory was given.
-    #[error("{} is a directory: give the path of one text file", path.display())]
-    Directory {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The file has no content.
-    #[error("the file {} is empty: give a text of at least two symbols", path.display())]
-    EmptyFile {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The operating system refused.
-    #[error("cannot read {}: {source}; check that it is a file you may read", path.display())]
-    Unreadable {
-        /// The path.
-        path: PathBuf,
-        /// What it said.
-        source: io::Error,
-    },
-    /// Fewer than two tokens: no pair.
-    #[error(
-        "the text has {found} symbol(s) and at least 2 are needed: one to read and one to predict"
-    )]
-    TooShort {
-        /// Tokens found.
-        found: usize,
-    },
-    /// Shares that leave no training part.
-    #[error(
-        "the shares val = {val} and test = {test} are out of range: neither may be negative and \
-         their sum must be below 1"
-    )]
-    Shares {
-        /// Share of the validation part.
-        val: f64,
-        /// Share of the test part.
-        test: f64,
-    },
-    /// A batch or a window of no size.
-    #[error(
-        "batch {batch} and sequence length {seq_len} are out of range: both must be at least 1"
-    )]
-    WindowSize {
-        /// B wanted.
-        batch: usize,
-        /// T wanted.
-        seq_len: usize,
-    },
-    /// A training position of another corpus or configuration.
-    #[error(
-        "the stored training position is window {window} of an epoch, which has only \
-         {windows_per_epoch} here: resume with the corpus, batch and sequence length of the saved run"
-    )]
-    Position {
-        /// Window stored.
-        window: u64,
-        /// Windows there are.
-        windows_per_epoch: usize,
-    },
-}
-
-/// The content of a corpus file.
-///
-/// Any content will do here; whether it is text is for the vocabulary to say
-/// ([`Vocabulary::of_text`](crate::vocabulary::Vocabulary::of_text)).
-///
-/// # Errors
-///
-/// [`CorpusError::Missing`], [`Directory`](CorpusError::Directory),
-/// [`EmptyFile`](CorpusError::EmptyFile), [`Unreadable`](CorpusError::Unreadable).
-pub fn read_corpus_file(path: &Path) -> Result<Vec<u8>, CorpusError> {
-    let refused = |source: io::Error| {
-        let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::NotFound => CorpusError::Missing { path },
-            io::ErrorKind::IsADirectory => CorpusError::Directory { path },
-            _ => CorpusError::Unreadable { path, source },
-        }
-    };
-    if fs::metadata(path).map_err(refused)?.is_dir() {
-        return Err(CorpusError::Directory {
-            path: path.to_owned(),
-        });
-    }
-    let content = fs::read(path).map_err(refused)?;
-    if content.is_empty() {
-        return Err(CorpusError::EmptyFile {
-            path: path.to_owned(),
-        });
-    }
-    Ok(content)
-}
-
-/// The (B, T) to use for `pairs` pairs: B·T ≤ `pairs`, neither above what is wanted.
-///
-/// T is kept as long as one stream can have it, for it is what the model can learn from; B is then
-/// the largest that leaves every stream a whole window. Below T pairs there is one stream with one
-/// window of all of them. The result is (0, 0) only for no pairs or if nothing is wanted.
-#[must_use]
-pub fn fit(batch: usize, seq_len: usize, pairs: usize) -> (usize, usize) {
-    let seq_len = seq_len.min(pairs);
-    match seq_len {
-        0 => (0, 0),
-        _ => (batch.min(pairs / seq_len), seq_len),
-    }
 }
 
 impl Corpus {
@@ -383,87 +234,6 @@ impl std::fmt::Display for Note {
     }
 }
 
-/// The parts of a text before the fallbacks.
-struct Cut {
-    /// Pairs that (B, T) were fitted to.
-    pairs: usize,
-    batch: usize,
-    seq_len: usize,
-    train: Part,
-    val: Option<Part>,
-    test: Option<Part>,
-}
-
-fn cut_contiguous(len: usize, config: SplitConfig) -> Cut {
-    let [mut train, mut val, mut test] = shares(len, config);
-    // Without a pair, a part's tokens go to the part before it.
-    if test < 2 {
-        val += std::mem::take(&mut test);
-    }
-    if val < 2 {
-        train += std::mem::take(&mut val);
-    }
-    if train < 2 {
-        // The shares leave no training part in so short a text: all of it is training.
-        (train, val, test) = (len, 0, 0);
-    }
-    let train_end = train;
-    let val_end = train_end + val;
-    let pairs = train - 1;
-    let (batch, seq_len) = fit(config.batch, config.seq_len, pairs);
-    Cut {
-        pairs,
-        batch,
-        seq_len,
-        train: Part::of_tokens(0..train_end).expect("training has two tokens or more"),
-        val: Part::of_tokens(train_end..val_end),
-        test: Part::of_tokens(val_end..val_end + test),
-    }
-}
-
-fn cut_streams(len: usize, config: SplitConfig) -> Cut {
-    let pairs = len - 1;
-    let (batch, seq_len) = fit(config.batch, config.seq_len, pairs);
-    let windows = pairs / (batch * seq_len);
-    let [train, val, test] = shares(windows, config);
-    let (train, val) = match train {
-        0 => (1, val.saturating_sub(1)),
-        _ => (train, val),
-    };
-    let test = test.min(windows - train - val);
-    let part = |windows_of_part: Range<usize>| {
-        (!windows_of_part.is_empty()).then(|| Part {
-            runs: (0..batch)
-                .map(|b| {
-                    let stream = b * windows * seq_len;
-                    stream + windows_of_part.start * seq_len..stream + windows_of_part.end * seq_len
-                })
-                .collect(),
-        })
-    };
-    Cut {
-        pairs,
-        batch,
-        seq_len,
-        train: part(0..train).expect("training has at least one window"),
-        val: part(train..train + val),
-        test: part(train + val..train + val + test),
-    }
-}
-
-/// `total` as train, val and test: ⌊·⌋ of the training share; validation is the rest, or with a test
-/// part ⌊·⌋ of its share and the test part is the rest.
-fn shares(total: usize, config: SplitConfig) -> [usize; 3] {
-    // 1 − 0.9 is a little below 0.1: a whole number that is missed by rounding only is meant.
-    let floor = |share: f64| ((total as f64 * share + 1e-6).floor() as usize).min(total);
-    let train = floor(1.0 - config.val - config.test);
-    if config.test == 0.0 {
-        return [train, total - train, 0];
-    }
-    let val = floor(config.val).min(total - train);
-    [train, val, total - train - val]
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -475,7 +245,14 @@ mod tests {
     use super::*;
 
     /// Tokens that are their own position: an input says where it is from.
-    fn corpus(len: u32, split: Split, val: f64, test: f64, batch: usize, seq_len: usize) -> Corpus {
+    pub(super) fn corpus(
+        len: u32,
+        split: Split,
+        val: f64,
+        test: f64,
+        batch: usize,
+        seq_len: usize,
+    ) -> Corpus {
         let config = SplitConfig {
             split,
             val,
@@ -493,7 +270,7 @@ mod tests {
     }
 
     /// Windows of one epoch, with every pair checked to be consecutive tokens.
-    fn epoch(corpus: &Corpus) -> Vec<Window> {
+    pub(super) fn epoch(corpus: &Corpus) -> Vec<Window> {
         let mut windows = corpus.training_windows();
         (0..windows.windows_per_epoch())
             .map(|_| {
@@ -621,17 +398,6 @@ mod tests {
     }
 
     #[test]
-    fn fit_keeps_the_window_before_the_batch() {
-        assert_eq!(fit(50, 50, 1_000_000), (50, 50));
-        assert_eq!(fit(50, 50, 2500), (50, 50));
-        assert_eq!(fit(50, 50, 2499), (49, 50));
-        assert_eq!(fit(50, 50, 50), (1, 50));
-        assert_eq!(fit(50, 50, 49), (1, 49));
-        assert_eq!(fit(50, 50, 0), (0, 0));
-        assert_eq!(fit(3, 1, 2), (2, 1));
-    }
-
-    #[test]
     fn impossible_requests_are_refused() {
         let good = SplitConfig {
             split: Split::Contiguous,
@@ -671,36 +437,5 @@ mod tests {
             );
             assert!(matches!(error, Err(CorpusError::WindowSize { .. })));
         }
-    }
-
-    #[test]
-    fn files_that_are_no_corpus_are_refused_by_name() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name);
-        fs::write(path("empty"), "").unwrap();
-        fs::write(path("text"), b"a\0\xff").unwrap();
-        assert_eq!(read_corpus_file(&path("text")).unwrap(), b"a\0\xff");
-        let refused = |path: &Path| read_corpus_file(path).unwrap_err();
-        assert!(matches!(
-            refused(&path("absent")),
-            CorpusError::Missing { .. }
-        ));
-        assert!(matches!(
-            refused(directory.path()),
-            CorpusError::Directory { .. }
-        ));
-        assert!(matches!(
-            refused(&path("empty")),
-            CorpusError::EmptyFile { .. }
-        ));
-        assert!(matches!(
-            refused(&path("text").join("below")),
-            CorpusError::Unreadable { .. }
-        ));
-        let text = refused(&path("absent")).to_string();
-        assert!(
-            text.contains("absent") && text.contains("check the path"),
-            "{text}"
-        );
     }
 }

@@ -14,14 +14,20 @@
 //! are there before it is used, nothing is allocated from a number in the file, and a file is either
 //! read completely or refused with one sentence. Values may be NaN or infinite.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fmt;
+use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
-
+use error::{invalid_header, invalid_tensor};
 use header::{Header, Shape, TensorInfo};
 
+pub use digest::{data_digest, tensors_digest};
+pub(crate) use digest::{hash_values, hexadecimal};
+pub use error::FormatError;
+pub use write::{Tensor, write};
+
+mod digest;
+mod error;
 mod header;
+mod write;
 
 /// The longest header, in bytes.
 pub const MAX_HEADER_BYTES: usize = 1 << 20;
@@ -66,72 +72,6 @@ pub struct TensorView<'a> {
     shape: Vec<usize>,
     /// Four bytes a value, as many values as the shape says.
     bytes: &'a [u8],
-}
-
-/// A tensor to be written.
-#[derive(Clone, Copy, Debug)]
-pub struct Tensor<'a> {
-    /// Name: not empty, at most [`MAX_NAME_BYTES`].
-    pub name: &'a str,
-    /// Size of each dimension, at most [`MAX_RANK`].
-    pub shape: &'a [usize],
-    /// Values in row-major order, as many as the shape says.
-    pub values: &'a [f32],
-}
-
-/// Why bytes are no file that this reader accepts, or tensors cannot be written as one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FormatError {
-    /// The file ends before its header does.
-    #[error(
-        "the file has {found} bytes but its header needs {needed}: it is cut short or no \
-         safetensors file, get it again"
-    )]
-    Truncated {
-        /// Bytes there are.
-        found: usize,
-        /// Bytes that length field and header take.
-        needed: u64,
-    },
-    /// The length field asks for more than any header needs.
-    #[error(
-        "the header claims {claimed} bytes and the limit is {MAX_HEADER_BYTES}: this is no \
-         safetensors file, or a damaged one"
-    )]
-    HeaderTooLong {
-        /// Bytes claimed.
-        claimed: u64,
-    },
-    /// The header is not UTF-8, not JSON, or not the JSON of a safetensors file.
-    #[error("the header is not valid: {reason}; the file is damaged or made by something else")]
-    Header {
-        /// What is wrong, where the parser knows it with line and column.
-        reason: String,
-    },
-    /// A tensor is of another type than F32.
-    #[error("the tensor '{name}' has dtype {dtype}, only F32 can be read: convert it to F32")]
-    Dtype {
-        /// Name of the tensor.
-        name: String,
-        /// Its dtype as stored.
-        dtype: String,
-    },
-    /// A tensor's shape and its share of the data do not belong together.
-    #[error("the tensor '{name}' of shape {shape:?} is not valid: {reason}")]
-    Tensor {
-        /// Name of the tensor.
-        name: String,
-        /// Its shape.
-        shape: Vec<u64>,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The tensors overlap, leave a hole, or leave bytes after the last.
-    #[error("{reason}: the tensors must cover the data section exactly, the file is damaged")]
-    Coverage {
-        /// Where they do.
-        reason: String,
-    },
 }
 
 impl<'a> SafeTensors<'a> {
@@ -223,62 +163,6 @@ impl TensorView<'_> {
     }
 }
 
-/// The file that holds these tensors, in this order, and this metadata. The same arguments give the
-/// same bytes on every machine: metadata are sorted by key, the header is padded with spaces to a
-/// multiple of 8 bytes.
-///
-/// # Errors
-///
-/// [`FormatError`] for whatever [`SafeTensors::read`] would refuse: too many tensors or dimensions,
-/// a name that is empty, too long, reserved or there twice, values that do not fit their shape, a
-/// header beyond the limit.
-pub fn write(metadata: &Metadata, tensors: &[Tensor<'_>]) -> Result<Vec<u8>, FormatError> {
-    let mut header = header_json(metadata, tensors)?;
-    header.resize(header.len().next_multiple_of(ALIGNMENT), b' ');
-    if header.len() > MAX_HEADER_BYTES {
-        return Err(FormatError::HeaderTooLong {
-            claimed: header.len() as u64,
-        });
-    }
-    let data_len: usize = tensors
-        .iter()
-        .map(|tensor| size_of_val(tensor.values))
-        .sum();
-    let mut bytes = Vec::with_capacity(LENGTH_BYTES + header.len() + data_len);
-    bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
-    bytes.append(&mut header);
-    for value in tensors.iter().flat_map(|tensor| tensor.values) {
-        bytes.extend_from_slice(&value.to_le_bytes());
-    }
-    Ok(bytes)
-}
-
-/// SHA-256 of a data section, as 64 lower-case hexadecimal digits.
-///
-/// The format has no checksum, so a flipped bit in the data gives a valid file with a wrong weight.
-/// Whoever writes a file stores this in its metadata and compares it on reading.
-#[must_use]
-pub fn data_digest(data: &[u8]) -> String {
-    hexadecimal(Sha256::new_with_prefix(data))
-}
-
-/// [`data_digest`] of the data section that [`write()`] makes of these tensors, without making it.
-#[must_use]
-pub fn tensors_digest(tensors: &[Tensor<'_>]) -> String {
-    let mut hash = Sha256::new();
-    let mut block = [0; 4 * DIGEST_BLOCK];
-    for values in tensors
-        .iter()
-        .flat_map(|tensor| tensor.values.chunks(DIGEST_BLOCK))
-    {
-        for (bytes, value) in block.as_chunks_mut::<4>().0.iter_mut().zip(values) {
-            *bytes = value.to_le_bytes();
-        }
-        hash.update(&block[..4 * values.len()]);
-    }
-    hexadecimal(hash)
-}
-
 /// Header and data section of a file.
 fn split_header(bytes: &[u8]) -> Result<(&[u8], &[u8]), FormatError> {
     let truncated = |needed| FormatError::Truncated {
@@ -294,20 +178,6 @@ fn split_header(bytes: &[u8]) -> Result<(&[u8], &[u8]), FormatError> {
     }
     rest.split_at_checked(claimed as usize)
         .ok_or_else(|| truncated(LENGTH_BYTES as u64 + claimed))
-}
-
-fn invalid_header(reason: &dyn fmt::Display) -> FormatError {
-    FormatError::Header {
-        reason: reason.to_string(),
-    }
-}
-
-fn invalid_tensor(name: &str, shape: &[u64], reason: String) -> FormatError {
-    FormatError::Tensor {
-        name: name.to_owned(),
-        shape: shape.to_owned(),
-        reason,
-    }
 }
 
 /// Checks that the offsets, in ascending order, run from 0 to `data_len` with no gap and no overlap.
@@ -410,77 +280,9 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The header of a new file, without padding.
-fn header_json(metadata: &Metadata, tensors: &[Tensor<'_>]) -> Result<Vec<u8>, FormatError> {
-    if tensors.len() > MAX_TENSORS {
-        return Err(invalid_header(&format!(
-            "it would have {} tensors and the limit is {MAX_TENSORS}",
-            tensors.len()
-        )));
-    }
-    let mut entries = Vec::with_capacity(tensors.len() + 1);
-    if !metadata.is_empty() {
-        let object = serde_json::to_string(metadata).expect("strings have a JSON form");
-        entries.push(format!("\"{METADATA_KEY}\":{object}"));
-    }
-    let mut names = HashSet::new();
-    let mut offset = 0;
-    for tensor in tensors {
-        let end = offset + size_of_val(tensor.values);
-        check_tensor(tensor)?;
-        if !names.insert(tensor.name) {
-            return Err(invalid_header(&format!(
-                "the tensor '{}' stands twice",
-                tensor.name
-            )));
-        }
-        let name = serde_json::to_string(tensor.name).expect("strings have a JSON form");
-        let shape = tensor.shape.iter().map(ToString::to_string);
-        let shape = shape.collect::<Vec<_>>().join(",");
-        entries.push(format!(
-            "{name}:{{\"dtype\":\"F32\",\"shape\":[{shape}],\"data_offsets\":[{offset},{end}]}}"
-        ));
-        offset = end;
-    }
-    Ok(format!("{{{}}}", entries.join(",")).into_bytes())
-}
-
-fn check_tensor(tensor: &Tensor<'_>) -> Result<(), FormatError> {
-    check_name(tensor.name).map_err(|reason| invalid_header(&reason))?;
-    if tensor.name == METADATA_KEY {
-        return Err(invalid_header(&format!(
-            "a tensor is called {METADATA_KEY}, which is reserved"
-        )));
-    }
-    let shape: Vec<u64> = tensor.shape.iter().map(|&size| size as u64).collect();
-    if shape.len() > MAX_RANK {
-        let reason = format!("the limit is {MAX_RANK} dimensions");
-        return Err(invalid_tensor(tensor.name, &shape, reason));
-    }
-    if byte_len(&shape) != Some(size_of_val(tensor.values) as u64) {
-        let reason = format!("it is given {} values", tensor.values.len());
-        return Err(invalid_tensor(tensor.name, &shape, reason));
-    }
-    Ok(())
-}
-
-pub(crate) fn hexadecimal(hash: Sha256) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in hash.finalize() {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
-        }
-    }
-    text
-}
-
 const METADATA_KEY: &str = "__metadata__";
 /// Bytes of the length field.
 const LENGTH_BYTES: usize = 8;
-/// The data section starts at a multiple of this.
-const ALIGNMENT: usize = 8;
-/// Values converted at a time for a digest: 4 KiB, on the stack.
-const DIGEST_BLOCK: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -680,33 +482,6 @@ mod tests {
             data[bit / 8] ^= 1 << (bit % 8);
         }
         assert_eq!(data_digest(&data), digest);
-    }
-
-    #[test]
-    fn the_digest_is_sha_256_and_needs_no_file() {
-        // FIPS 180-4, example of one block.
-        assert_eq!(
-            data_digest(b"abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
-        let values: Vec<f32> = (0..3000).map(|i| i as f32 * 0.37).collect();
-        let tensors = [
-            Tensor {
-                name: "a",
-                shape: &[1, 500],
-                values: &values[..500],
-            },
-            Tensor {
-                name: "b",
-                shape: &[2500],
-                values: &values[500..],
-            },
-        ];
-        let bytes = write(&Metadata::new(), &tensors).unwrap();
-        assert_eq!(
-            SafeTensors::read(&bytes).unwrap().digest(),
-            tensors_digest(&tensors)
-        );
     }
 
     #[test]
@@ -940,67 +715,6 @@ mod tests {
             values: &[1.0],
         };
         assert!(read_both(&write(&Metadata::new(), &[tensor]).unwrap()));
-    }
-
-    #[test]
-    fn the_writer_refuses_what_the_reader_would() {
-        let good = Tensor {
-            name: "a",
-            shape: &[2],
-            values: &[1.0, 2.0],
-        };
-        let long = "n".repeat(257);
-        let names: Vec<_> = (0..=MAX_TENSORS).map(|i| i.to_string()).collect();
-        let many: Vec<_> = names.iter().map(|name| Tensor { name, ..good }).collect();
-        let cases = [
-            (vec![good, good], "'a' stands twice"),
-            (vec![Tensor { name: "", ..good }], "empty name"),
-            (
-                vec![Tensor {
-                    name: &long,
-                    ..good
-                }],
-                "257 bytes",
-            ),
-            (
-                vec![Tensor {
-                    name: "__metadata__",
-                    ..good
-                }],
-                "reserved",
-            ),
-            (
-                vec![Tensor {
-                    shape: &[3],
-                    ..good
-                }],
-                "it is given 2 values",
-            ),
-            (
-                vec![Tensor {
-                    shape: &[usize::MAX, 2],
-                    ..good
-                }],
-                "it is given 2 values",
-            ),
-            (
-                vec![Tensor {
-                    shape: &[1, 1, 1, 1, 2],
-                    ..good
-                }],
-                "4 dimensions",
-            ),
-            (many, "4097 tensors"),
-        ];
-        for (tensors, expected) in cases {
-            let error = write(&Metadata::new(), &tensors).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        }
-        let metadata = Metadata::from([("k".into(), "v".repeat(MAX_HEADER_BYTES))]);
-        assert!(matches!(
-            write(&metadata, &[]),
-            Err(FormatError::HeaderTooLong { .. })
-        ));
     }
 
     proptest! {

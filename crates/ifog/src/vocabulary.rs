@@ -4,9 +4,15 @@
 //! it. Nothing is normalised: a byte-order mark, a carriage return or a control character is a
 //! symbol like any other, so that decoding an encoded text gives it back exactly.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+
+use symbol::{character, symbol_of_code};
+
+pub use error::VocabularyError;
+pub use symbol::{Kind, Symbol};
+
+mod error;
+mod symbol;
 
 /// The most symbols a vocabulary can have.
 pub const MAX_SYMBOLS: usize = 65_536;
@@ -22,25 +28,6 @@ pub enum Mode {
     Bytes,
     /// One symbol a Unicode code point; the text must be UTF-8.
     Characters,
-}
-
-/// What the symbols of a vocabulary are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Bytes.
-    Bytes,
-    /// Unicode code points.
-    Characters,
-}
-
-/// One symbol. Its `Display` is printable: what is not a visible character is escaped as in Rust
-/// (`\n`, `\t`, `\xff`, `\u{feff}`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Symbol {
-    /// A symbol of a byte vocabulary.
-    Byte(u8),
-    /// A symbol of a character vocabulary.
-    Character(char),
 }
 
 /// Distinct symbols sorted by code; a symbol's position is its token.
@@ -62,81 +49,6 @@ pub struct Vocabulary {
     codes: Vec<u32>,
     /// Token of every code below 256, or [`ABSENT`].
     low: [u16; 256],
-}
-
-/// Why a vocabulary could not be built, stored text could not be read as one, or a text does not
-/// fit one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum VocabularyError {
-    /// The text has no symbol, or the same one throughout.
-    #[error(
-        "the text has {found} distinct symbol(s), but there is nothing to predict with fewer than \
-         two: give a text with at least two different symbols"
-    )]
-    TooFewSymbols {
-        /// Distinct symbols found: 0 or 1.
-        found: usize,
-    },
-    /// More distinct symbols than a vocabulary can hold.
-    #[error(
-        "the text has {found} distinct characters and a vocabulary holds at most {MAX_SYMBOLS}: \
-         read it as bytes (--vocab bytes)"
-    )]
-    TooManySymbols {
-        /// Distinct symbols found.
-        found: usize,
-    },
-    /// Characters were asked for, or are what the vocabulary holds, and the text is not UTF-8.
-    #[error(
-        "the text is not valid UTF-8 at byte {position} (line {line}): convert it to UTF-8, or use \
-         a byte vocabulary (--vocab bytes)"
-    )]
-    NotUtf8 {
-        /// Offset of the first invalid byte, from 0.
-        position: usize,
-        /// Its line, from 1.
-        line: usize,
-    },
-    /// The mode was left open, and the data look like no text at all.
-    #[error(
-        "the data hold a NUL byte at {nul} and are not valid UTF-8 at byte {position}, so this is \
-         probably not a text: pass --vocab bytes to train on it all the same"
-    )]
-    Binary {
-        /// Offset of the first NUL byte, from 0.
-        nul: usize,
-        /// Offset of the first byte that is not UTF-8, from 0.
-        position: usize,
-    },
-    /// A text holds a symbol that the vocabulary does not.
-    #[error(
-        "the symbol '{symbol}' at byte {position} (line {line}) is not among the {size} symbols of \
-         the vocabulary: remove it from the text, or train on a text that has it"
-    )]
-    UnknownSymbol {
-        /// The symbol.
-        symbol: Symbol,
-        /// Its offset in bytes, from 0.
-        position: usize,
-        /// Its line, from 1.
-        line: usize,
-        /// Size of the vocabulary.
-        size: usize,
-    },
-    /// A token that is no index into the vocabulary.
-    #[error("the token {token} is outside the vocabulary of {size} symbols (0 to {})", size - 1)]
-    UnknownToken {
-        /// The token.
-        token: u32,
-        /// Size of the vocabulary.
-        size: usize,
-    },
-    /// A stored vocabulary does not parse.
-    #[error("the stored vocabulary is damaged: {reason}; restore the file from a copy")]
-    Damaged {
-        /// What is wrong with it.
-        reason: String,
-    },
 }
 
 impl Vocabulary {
@@ -349,29 +261,6 @@ impl PartialEq for Vocabulary {
 
 impl Eq for Vocabulary {}
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bytes => "bytes",
-            Self::Characters => "characters",
-        })
-    }
-}
-
-impl fmt::Display for Symbol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Byte(byte) => write!(f, "{}", byte.escape_ascii()),
-            // Spaces and marks that print as nothing are told apart by their code.
-            Self::Character(c) if *c != ' ' && (c.is_whitespace() || is_invisible(*c)) => match c {
-                '\n' | '\r' | '\t' => write!(f, "{}", c.escape_default()),
-                _ => write!(f, "{}", c.escape_unicode()),
-            },
-            Self::Character(c) => write!(f, "{}", c.escape_debug()),
-        }
-    }
-}
-
 /// The form of a vocabulary in a checkpoint's metadata.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
@@ -414,22 +303,6 @@ fn line_of(text: &[u8], position: usize) -> usize {
         .iter()
         .filter(|&&byte| byte == b'\n')
         .count()
-}
-
-fn symbol_of_code(kind: Kind, code: u32) -> Symbol {
-    match kind {
-        Kind::Bytes => Symbol::Byte(code as u8),
-        Kind::Characters => Symbol::Character(character(code)),
-    }
-}
-
-fn character(code: u32) -> char {
-    char::from_u32(code).expect("the codes of a character vocabulary come from characters")
-}
-
-/// Zero-width characters that `escape_debug` lets through.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
 /// Marks a code without a token. Tokens of codes below 256 are below 256, so it is never a token.
@@ -561,24 +434,6 @@ mod tests {
             error,
             "the token 2 is outside the vocabulary of 2 symbols (0 to 1)"
         );
-    }
-
-    #[test]
-    fn symbols_print_visibly() {
-        let shown = [
-            (Symbol::Byte(b'a'), "a"),
-            (Symbol::Byte(b'\n'), "\\n"),
-            (Symbol::Byte(0xe9), "\\xe9"),
-            (Symbol::Character(' '), " "),
-            (Symbol::Character('\n'), "\\n"),
-            (Symbol::Character('\u{a0}'), "\\u{a0}"),
-            (Symbol::Character('\u{200b}'), "\\u{200b}"),
-            (Symbol::Character('\0'), "\\0"),
-            (Symbol::Character('é'), "é"),
-        ];
-        for (symbol, text) in shown {
-            assert_eq!(symbol.to_string(), text);
-        }
     }
 
     #[test]

@@ -227,36 +227,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
     use super::*;
-    use crate::corpus::{Corpus, PartName, Split, SplitConfig};
-
-    /// Tokens that are their own position: an input says where it is from.
-    fn corpus(len: u32, split: Split, val: f64, test: f64, batch: usize, seq_len: usize) -> Corpus {
-        let config = SplitConfig {
-            split,
-            val,
-            test,
-            batch,
-            seq_len,
-        };
-        Corpus::new((0..len).collect(), config).unwrap()
-    }
-
-    /// Windows of one epoch, with every pair checked to be consecutive tokens.
-    fn epoch(corpus: &Corpus) -> Vec<Window> {
-        let mut windows = corpus.training_windows();
-        (0..windows.windows_per_epoch())
-            .map(|_| {
-                let mut window = Window::default();
-                windows.read(corpus.tokens(), &mut window);
-                assert_eq!(window.inputs.len(), window.seq_len * window.batch);
-                assert_eq!(window.counted, window.targets.len());
-                for (input, target) in window.inputs.iter().zip(&window.targets) {
-                    assert_eq!(input + 1, *target);
-                }
-                window
-            })
-            .collect()
-    }
+    use crate::corpus::tests::{corpus, epoch};
+    use crate::corpus::{Corpus, PartName, Split};
 
     #[test]
     fn windows_are_time_major_and_carry_on() {

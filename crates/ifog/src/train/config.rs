@@ -10,15 +10,18 @@ use crate::init::Init;
 use crate::language_model::TrainingRecord;
 use crate::learning_rate::Decay;
 use crate::optimizer::OptimizerConfig;
-use crate::train::TrainError;
 use crate::vocabulary::Mode;
+
+mod cell;
+mod checks;
+mod seed;
 
 /// Everything that determines a run. The defaults are those of `ifog train`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
     /// The cell of every layer.
-    #[serde(with = "cell_name")]
+    #[serde(with = "cell")]
     pub cell: Cell,
     /// H.
     pub hidden: usize,
@@ -95,7 +98,7 @@ pub struct TrainConfig {
     /// Share for the test at the end.
     pub test: f64,
     /// Where every random choice comes from.
-    #[serde(with = "whole_seed")]
+    #[serde(with = "seed")]
     pub seed: u64,
     /// 0: one for each core.
     pub threads: usize,
@@ -184,103 +187,6 @@ impl TrainConfig {
         "threads",
         "checkpoint_every",
     ];
-
-    /// Checks the settings that no other part checks.
-    pub(super) fn validate(&self) -> Result<(), TrainError> {
-        let above_zero = |x: f64| x > 0.0 && x.is_finite();
-        let not_negative = |x: f64| x >= 0.0 && x.is_finite();
-        let share = |x: f64| (0.0..1.0).contains(&x);
-        let (positive, limit) = (
-            "give a finite number above 0",
-            "give a finite number, 0 for no clipping",
-        );
-        let (part, adam) = (
-            "give a share from 0 to below 1",
-            "only Adam decays weights, the other optimisers need 0",
-        );
-        let optional = |x: Option<f64>| (x.unwrap_or(1.0), x.is_none_or(above_zero));
-        let ((epochs, epochs_ok), (seconds, seconds_ok)) =
-            (optional(self.epochs), optional(self.max_seconds));
-        let decays = self.weight_decay == 0.0 || self.optimizer == OptimizerName::Adam;
-        let checks = [
-            ("lr", self.lr, above_zero(self.lr), positive),
-            (
-                "lr_decay",
-                self.lr_decay,
-                self.lr_decay > 0.0 && self.lr_decay <= 1.0,
-                "give a factor above 0 and at most 1",
-            ),
-            (
-                "lr_min",
-                self.lr_min,
-                self.lr_min >= 0.0 && self.lr_min <= self.lr,
-                "give a rate from 0 to lr",
-            ),
-            (
-                "layers",
-                self.layers as f64,
-                self.widths.is_empty() || self.widths.len() == self.layers,
-                "give as many layers as there are widths",
-            ),
-            ("dropout", self.dropout, share(self.dropout), part),
-            (
-                "dropout_input",
-                self.dropout_input,
-                share(self.dropout_input),
-                part,
-            ),
-            (
-                "dropout_recurrent",
-                self.dropout_recurrent,
-                share(self.dropout_recurrent),
-                part,
-            ),
-            ("ema", self.ema, share(self.ema), part),
-            (
-                "chrono",
-                self.chrono as f64,
-                self.chrono == 0 || (self.chrono > 2 && self.cell != Cell::Rnn),
-                "give at least 3 steps, and a cell with gates",
-            ),
-            (
-                "embedding",
-                self.embedding as f64,
-                !self.tie || Some(&self.embedding) == self.layer_widths().last(),
-                "tied weights need an embedding as wide as the last layer",
-            ),
-            (
-                "forget_bias",
-                f64::from(self.forget_bias),
-                self.forget_bias.is_finite(),
-                "give a finite number",
-            ),
-            ("epochs", epochs, epochs_ok, positive),
-            ("max_seconds", seconds, seconds_ok, positive),
-            (
-                "clip_norm",
-                self.clip_norm,
-                not_negative(self.clip_norm),
-                limit,
-            ),
-            (
-                "clip_value",
-                self.clip_value,
-                not_negative(self.clip_value),
-                limit,
-            ),
-            (
-                "clip_value",
-                self.clip_value,
-                self.clip_norm == 0.0 || self.clip_value == 0.0,
-                "it takes the place of clip_norm, which must be 0 then",
-            ),
-            ("weight_decay", self.weight_decay, decays, adam),
-        ];
-        match checks.into_iter().find(|(_, _, ok, _)| !ok) {
-            Some((what, value, _, range)) => Err(TrainError::Setting { what, value, range }),
-            None => Ok(()),
-        }
-    }
 
     /// H of each layer, the lowest first.
     #[must_use]
@@ -383,69 +289,5 @@ impl TrainConfig {
             .collect();
         settings.sort_unstable();
         settings
-    }
-}
-
-/// A seed in formats whose whole numbers end at 2⁶³, such as TOML: those above are text.
-mod whole_seed {
-    use std::fmt;
-
-    use serde::{Deserializer, Serializer, de};
-
-    pub(super) fn serialize<S: Serializer>(seed: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-        match i64::try_from(*seed) {
-            Ok(seed) => serializer.serialize_i64(seed),
-            Err(_) => serializer.serialize_str(&seed.to_string()),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-        deserializer.deserialize_any(Seed)
-    }
-
-    struct Seed;
-
-    impl de::Visitor<'_> for Seed {
-        type Value = u64;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "a whole number from 0 to {}", u64::MAX)
-        }
-
-        fn visit_u64<E: de::Error>(self, seed: u64) -> Result<u64, E> {
-            Ok(seed)
-        }
-
-        fn visit_i64<E: de::Error>(self, seed: i64) -> Result<u64, E> {
-            let wrong = |_| E::invalid_value(de::Unexpected::Signed(seed), &self);
-            u64::try_from(seed).map_err(wrong)
-        }
-
-        fn visit_str<E: de::Error>(self, seed: &str) -> Result<u64, E> {
-            let wrong = |_| E::invalid_value(de::Unexpected::Str(seed), &self);
-            seed.parse().map_err(wrong)
-        }
-    }
-}
-
-/// [`Cell`] by name.
-mod cell_name {
-    use ifog_kernels::Cell;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(cell: &Cell, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(cell.name())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Cell, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        let unknown = || {
-            D::Error::custom(format!(
-                "unknown cell '{name}': lstm, gru, gru-after or rnn"
-            ))
-        };
-        Cell::named(&name).ok_or_else(unknown)
     }
 }

@@ -25,7 +25,7 @@ use crate::learning_rate::Plateau;
 use crate::optimizer::Optimizer;
 use crate::rng::RngState;
 use crate::safetensors::{
-    FormatError, Metadata, SafeTensors, Tensor, TensorView, hexadecimal, write,
+    FormatError, Metadata, SafeTensors, Tensor, TensorView, hash_values, hexadecimal, write,
 };
 use crate::train::{TrainError, Trainer};
 
@@ -89,7 +89,9 @@ impl Trainer {
                 values,
             })
             .collect();
-        let digest = digest(&metadata, tensors.iter().map(|t| t.values.iter().copied()));
+        let digest = digest(&metadata, |hash| {
+            tensors.iter().for_each(|t| hash_values(hash, t.values));
+        });
         metadata.insert("digest".to_owned(), digest);
         write(&metadata, &tensors)
             .map_err(CheckpointError::Encode)
@@ -112,8 +114,7 @@ impl Trainer {
         let file = SafeTensors::read(bytes).map_err(damaged)?;
         let mut metadata = file.metadata().clone();
         let stored_digest = metadata.remove("digest");
-        let values = file.tensors().iter().map(|tensor| tensor.values());
-        if stored_digest != Some(digest(&metadata, values)) {
+        if stored_digest != Some(digest(&metadata, |hash| hash.update(file.data()))) {
             return Err(StateError::Damaged(
                 "its content differs from its checksum".to_owned(),
             ));
@@ -304,29 +305,19 @@ impl Reader<'_> {
     }
 }
 
-/// SHA-256 of the metadata, each string behind its length, and of the values.
-fn digest(metadata: &Metadata, tensors: impl Iterator<Item = impl Iterator<Item = f32>>) -> String {
+/// SHA-256 of the metadata, each string behind its length, and of what `values` feeds: the data section.
+fn digest(metadata: &Metadata, values: impl FnOnce(&mut Sha256)) -> String {
     let mut hash = Sha256::new();
     for text in metadata.iter().flat_map(|(name, value)| [name, value]) {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text);
     }
-    let mut block = Vec::with_capacity(DIGEST_BLOCK);
-    for value in tensors.flatten() {
-        block.extend_from_slice(&value.to_le_bytes());
-        if block.len() == DIGEST_BLOCK {
-            hash.update(&block);
-            block.clear();
-        }
-    }
-    hash.update(&block);
+    values(&mut hash);
     hexadecimal(hash)
 }
 
 const FORMAT: &str = "ifog-training";
 const VERSION: &str = "1";
-/// Bytes hashed at a time, a multiple of four.
-const DIGEST_BLOCK: usize = 4096;
 /// Steps, epochs, characters: no run has more.
 const MOST: u64 = 1 << 53;
 
@@ -367,8 +358,8 @@ mod tests {
                     values,
                 })
                 .collect();
-            let values = tensors.iter().map(|t| t.values.iter().copied());
-            metadata.insert("digest".to_owned(), digest(&metadata, values));
+            let hash_all = |hash: &mut _| tensors.iter().for_each(|t| hash_values(hash, t.values));
+            metadata.insert("digest".to_owned(), digest(&metadata, hash_all));
             write(&metadata, &tensors).unwrap()
         };
         assert_eq!(crafted("none", None, &values), state);

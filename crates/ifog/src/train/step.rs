@@ -1,0 +1,205 @@
+//! One step: a window forward and backward, and an update.
+
+use ifog_kernels::Threads;
+
+use super::tying::{fold_tied, tie};
+use super::{TrainError, Trainer};
+use crate::learning_rate::Place;
+use crate::loss::softmax_cross_entropy;
+use crate::network::Inputs;
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// Steps done, this one included.
+    pub step: u64,
+    /// Passes over the training part, in fractions.
+    pub epoch: f64,
+    /// Mean loss of the window in nats, before the update.
+    pub loss: f64,
+    /// Global norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Share of all steps so far whose gradient was clipped.
+    pub clip_rate: f64,
+    /// Learning rate used.
+    pub lr: f64,
+    /// Symbols predicted.
+    pub characters: u64,
+}
+
+impl Trainer {
+    /// One step: the next window forward and backward, the gradient clipped, the parameters updated.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`]: the loss or the gradient is not finite, and the parameters were not touched; or they, or the
+    /// optimiser's state, are not finite after the update.
+    pub fn step(&mut self) -> Result<StepReport, TrainError> {
+        self.step_at(0.0)
+    }
+
+    /// As [`Trainer::step`], with the part of the run that is done, 0 to 1: what a cosine schedule follows in a run
+    /// that is limited by the clock. A run of a known number of steps follows those.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn step_at(&mut self, fraction: f64) -> Result<StepReport, TrainError> {
+        let step = self.optimizer.steps() + 1;
+        let lr = self.rate.at(Place {
+            step,
+            epoch: self.windows.position().epoch,
+            fraction: match self.total_steps() {
+                Some(total) => (step - 1) as f64 / total as f64,
+                None => fraction,
+            },
+        });
+        if !(self.one_batch && step > 1) {
+            self.windows.read(self.corpus.tokens(), &mut self.window);
+        }
+        if self.window.first || self.one_batch {
+            self.learner.state.reset();
+        }
+        let (window, level) = (&self.window, self.level);
+        let (weights, learner) = (&mut self.weights, &mut self.learner);
+        let (clipper, optimizer, model) = (&mut self.clipper, &mut self.optimizer, &mut self.model);
+        let (masks, average) = (&mut self.rows, &mut self.average);
+        let vocabulary = model.vocabulary.len();
+        let (rows, tied) = (window.targets.len(), self.config.tie);
+        let (loss, grad_norm, updated) = self.pool.install(|| {
+            weights.load(masks.draw(&model.parameters), Threads::current());
+            let inputs = Inputs::Tokens(&window.inputs);
+            let sum =
+                learner.learn_in_segments(weights, inputs, window.seq_len, |range, logits| {
+                    let targets = &window.targets[range];
+                    softmax_cross_entropy(level, logits, vocabulary, targets, rows)
+                });
+            masks.backward(&mut learner.gradient);
+            if tied {
+                fold_tied(&model.layout, &mut learner.gradient);
+            }
+            let norm = clipper.clip(&mut learner.gradient);
+            // Also a weight that this window does not read is seen behind the update.
+            let updated = sum.is_finite()
+                && norm.is_finite()
+                && optimizer.step(&mut model.parameters, &learner.gradient, lr);
+            if updated && tied {
+                tie(&model.layout, &mut model.parameters);
+            }
+            if let (true, Some(average)) = (updated, average) {
+                average.update(&model.parameters, step);
+            }
+            (sum / rows as f64, norm, updated)
+        });
+        if !updated {
+            return Err(TrainError::Diverged {
+                step,
+                what: self.non_finite(loss),
+            });
+        }
+        let position = self.windows.position();
+        let share = position.window as f64 / self.windows.windows_per_epoch() as f64;
+        Ok(StepReport {
+            step,
+            epoch: position.epoch as f64 + share,
+            loss,
+            grad_norm,
+            clip_rate: self.clipper.stats().rate(),
+            lr,
+            characters: rows as u64,
+        })
+    }
+
+    /// From now on every step reads the same window, from the zero state: a model and a learning rate that cannot learn
+    /// one batch by heart have something wrong.
+    pub fn overfit_one_batch(&mut self) {
+        self.one_batch = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+    use crate::train::tests::{TEXT, config};
+    use crate::train::{OptimizerName, TrainConfig};
+
+    /// Planted at a step, found at that step, named as the first tensor it is in.
+    #[test]
+    fn a_planted_nan_is_named() {
+        let plant = |name: &str| {
+            let mut trainer = Trainer::new(config(), TEXT).unwrap();
+            trainer.step().unwrap();
+            let tensors = trainer.model.layout.tensors();
+            let (_, range) = tensors.into_iter().find(|(n, _)| n == name).unwrap();
+            trainer.model.parameters[range.end - 1] = f32::NAN;
+            let error = trainer.step().unwrap_err();
+            assert!(
+                matches!(error, TrainError::Diverged { step: 2, .. }),
+                "{error}"
+            );
+            error.to_string()
+        };
+        for name in ["w_l0", "u_l0", "b_l1", "decoder_w"] {
+            assert!(plant(name).contains(&format!("weight tensor {name} is not finite")));
+        }
+        // A carried state that is none shows in the layer that reads it, and no parameter is touched.
+        let mut trainer = Trainer::new(config(), &TEXT.repeat(3)).unwrap();
+        trainer.step().unwrap();
+        trainer.learner.state.h[1][0] = f32::NAN;
+        let before = trainer.model.parameters.clone();
+        let error = trainer.step().unwrap_err().to_string();
+        assert!(
+            error.contains("output of layer 1") && error.contains("learning rate"),
+            "{error}"
+        );
+        assert_eq!(trainer.model.parameters, before);
+    }
+
+    /// The step that makes them is the one that is named, so that no state with them is ever saved.
+    #[test]
+    fn an_update_beyond_the_numbers_is_found_in_its_step() {
+        let diverged = |config: TrainConfig| {
+            let mut trainer = Trainer::new(config, TEXT).unwrap();
+            let error = trainer.step().unwrap_err();
+            assert!(
+                matches!(error, TrainError::Diverged { step: 1, .. }),
+                "{error}"
+            );
+            error.to_string()
+        };
+        let optimizer = OptimizerName::Sgd;
+        let beyond = diverged(TrainConfig {
+            lr: 1e39,
+            optimizer,
+            ..config()
+        });
+        assert!(beyond.contains("the weight tensor w_l0 is"), "{beyond}");
+        // Gradients whose squares are beyond f32 leave their weights where they are.
+        let mut trainer = Trainer::new(config(), TEXT).unwrap();
+        let mut gradient = vec![0.0; trainer.model.parameters.len()];
+        let place = trainer.model.layout.decoder_bias().start;
+        gradient[place] = 1e30;
+        assert!(
+            !trainer
+                .optimizer
+                .step(&mut trainer.model.parameters, &gradient, 1e-3)
+        );
+        assert_eq!(trainer.non_finite(1.0), "optimiser's v of decoder_b");
+    }
+
+    #[test]
+    fn one_batch_is_learnt_by_heart() {
+        let mut trainer = Trainer::new(
+            TrainConfig {
+                lr: 0.02,
+                ..config()
+            },
+            TEXT,
+        )
+        .unwrap();
+        trainer.overfit_one_batch();
+        let losses: Vec<f64> = (0..300).map(|_| trainer.step().unwrap().loss).collect();
+        assert!(losses[299] < 0.05, "{}", losses[299]);
+        assert_eq!(trainer.windows.position().window, 1);
+    }
+}
