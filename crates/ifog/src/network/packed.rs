@@ -7,6 +7,7 @@ use ifog_kernels::{
 use super::{Inputs, matrix};
 use crate::config::{ConfigError, InputConfig};
 use crate::parameters::Layout;
+use crate::pool::join;
 
 /// The weights of a network, packed for the kernels.
 #[derive(Debug)]
@@ -79,9 +80,22 @@ impl<E: Element> Packed<E> {
     pub fn load(&mut self, params: &[E], threads: Threads) {
         assert_eq!(params.len(), self.layout.len(), "number of parameters");
         let config = *self.layout.config();
-        for (layer, cell) in self.cells.iter_mut().enumerate() {
-            cell.pack(split(&self.layout, params, layer));
-        }
+        let weight = matrix(
+            &params[self.layout.decoder_weight()],
+            config.hidden,
+            config.outputs,
+        );
+        let (decoder, back) = (&mut self.decoder, &mut self.decoder_back);
+        let (cells, layout) = (&mut self.cells, &self.layout);
+        join(
+            || pack_layers(cells, 0, layout, params),
+            || {
+                decoder.pack(weight);
+                if let Some(back) = back {
+                    back.pack_transposed(weight);
+                }
+            },
+        );
         self.embedding
             .copy_from_slice(&params[self.layout.embedding()]);
         if let Some(table) = &mut self.table {
@@ -94,15 +108,6 @@ impl<E: Element> Packed<E> {
                     self.cells[0].fill_one_hot(split(&self.layout, params, 0), table);
                 }
             }
-        }
-        let weight = matrix(
-            &params[self.layout.decoder_weight()],
-            config.hidden,
-            config.outputs,
-        );
-        self.decoder.pack(weight);
-        if let Some(back) = &mut self.decoder_back {
-            back.pack_transposed(weight);
         }
         self.decoder_bias
             .copy_from_slice(&params[self.layout.decoder_bias()]);
@@ -122,6 +127,27 @@ impl<E: Element> Packed<E> {
             }
             (Inputs::Tokens(_), None) => panic!("the network takes vectors, not tokens"),
             (Inputs::Vectors(_), Some(_)) => panic!("the network takes tokens, not vectors"),
+        }
+    }
+}
+
+/// Packs the layers from `first` on, at once if there are threads for it.
+fn pack_layers<E: Element>(
+    cells: &mut [PackedCell<E>],
+    first: usize,
+    layout: &Layout,
+    params: &[E],
+) {
+    match cells {
+        [] => {}
+        [cell] => cell.pack(split(layout, params, first)),
+        _ => {
+            let middle = cells.len() / 2;
+            let (below, above) = cells.split_at_mut(middle);
+            join(
+                || pack_layers(below, first, layout, params),
+                || pack_layers(above, first + middle, layout, params),
+            );
         }
     }
 }
