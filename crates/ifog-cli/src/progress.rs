@@ -30,7 +30,8 @@ pub(crate) struct Status {
     pub(crate) left: Duration,
 }
 
-/// A loss in nats; displayed with the same in bits, four decimals unless a precision is given.
+/// A loss in nats; displayed with the same in bits, four decimals unless a precision is given, and with an exponent where it
+/// is absurd.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Nats(pub(crate) f64);
 
@@ -153,6 +154,9 @@ impl Nats {
 impl fmt::Display for Nats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(4);
+        if self.0.abs() >= ABSURD {
+            return write!(f, "{:.1e} nats ({:.1e} bits)", self.0, self.bits());
+        }
         write!(
             f,
             "{:.digits$} nats ({:.digits$} bits)",
@@ -181,6 +185,8 @@ impl fmt::Display for Clock {
 /// Steps of the bar: finer than any terminal can show.
 const BAR_LENGTH: u64 = 1000;
 const REDRAWS_PER_SECOND: u8 = 8;
+/// Nats a symbol that no vocabulary has.
+const ABSURD: f64 = 1e6;
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
