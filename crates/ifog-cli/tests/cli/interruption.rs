@@ -135,6 +135,12 @@ fn a_second_signal_ends_at_once() {
     ));
     let mut child = child;
     wait_for_lines(&mut child, &folder.path("run"), 1);
+    // Behind the validation of the fresh model its state is saved, and then the first step begins.
+    let state = folder.path("run/training-000000000.safetensors");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < deadline && !state.exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     std::thread::sleep(Duration::from_millis(100));
     let before = Instant::now();
     signal(&child, "INT");
