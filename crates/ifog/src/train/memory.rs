@@ -3,7 +3,7 @@
 use ifog_kernels::{Shape, Tape, Threads, outer_scratch_len};
 
 use crate::config::InputConfig;
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, PartName};
 use crate::cost::{MemoryError, reserve};
 use crate::language_model::evaluation_steps;
 use crate::parameters::Layout;
@@ -55,7 +55,10 @@ impl Memory {
         let activations = rows * (network.outputs as u128 + 2 * widest + masks);
         let state = (1 + u128::from(network.cell.has_memory())) * batch as u128 * units;
         let segments = (steps as u128).div_ceil(room.max(1) as u128);
-        let read = evaluation_steps(corpus) as u128 * batch as u128;
+        // A window of the validation, or all of it: room that is never written to is no memory.
+        let validated = corpus.part(PartName::Val).map_or(0, |part| part.pairs());
+        let read = evaluation_steps(corpus).min(validated.div_ceil(batch.max(1)));
+        let read = read as u128 * batch as u128;
         let reader = read * (network.outputs as u128 + 2 * widest);
         // The tensors in PyTorch's order and the file; or the file of the training state.
         let saving =
