@@ -63,31 +63,61 @@ fn scalar<E: Element>(x: E, f: fn(Level, &mut [E])) -> E {
 
 #[inline(always)]
 pub(crate) fn exp_body<S: Simd>(s: S, values: &mut [S::Elem]) {
-    each(s, values, exp_v);
+    each::<S, Exp>(s, values);
 }
 
 #[inline(always)]
 pub(crate) fn sigmoid_body<S: Simd>(s: S, values: &mut [S::Elem]) {
-    each(s, values, sigmoid_v);
+    each::<S, Sigmoid>(s, values);
 }
 
 #[inline(always)]
 pub(crate) fn tanh_body<S: Simd>(s: S, values: &mut [S::Elem]) {
-    each(s, values, tanh_v);
+    each::<S, Tanh>(s, values);
+}
+
+/// A function of one vector. A type and no closure: that would be a call of its own, compiled without the instructions of the level.
+trait OfVector {
+    fn of<S: Simd>(s: S, x: S::V) -> S::V;
+}
+
+struct Exp;
+struct Sigmoid;
+struct Tanh;
+
+impl OfVector for Exp {
+    #[inline(always)]
+    fn of<S: Simd>(s: S, x: S::V) -> S::V {
+        exp_v(s, x)
+    }
+}
+
+impl OfVector for Sigmoid {
+    #[inline(always)]
+    fn of<S: Simd>(s: S, x: S::V) -> S::V {
+        sigmoid_v(s, x)
+    }
+}
+
+impl OfVector for Tanh {
+    #[inline(always)]
+    fn of<S: Simd>(s: S, x: S::V) -> S::V {
+        tanh_v(s, x)
+    }
 }
 
 #[inline(always)]
-fn each<S: Simd>(s: S, values: &mut [S::Elem], f: impl Fn(S, S::V) -> S::V) {
+fn each<S: Simd, F: OfVector>(s: S, values: &mut [S::Elem]) {
     let mut chunks = values.chunks_exact_mut(S::LANES);
     for chunk in &mut chunks {
         let p = chunk.as_mut_ptr();
         // SAFETY: the chunk has LANES elements.
-        unsafe { s.store(p, f(s, s.load(p))) };
+        unsafe { s.store(p, F::of(s, s.load(p))) };
     }
     let tail = chunks.into_remainder();
     let (p, n) = (tail.as_mut_ptr(), tail.len());
     // SAFETY: the remainder has n < LANES elements.
-    unsafe { s.store_first(p, f(s, s.load_first(p, n)), n) };
+    unsafe { s.store_first(p, F::of(s, s.load_first(p, n)), n) };
 }
 
 #[inline(always)]
