@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[cfg(feature = "std")]
+use ifog_kernels::Team;
 use ifog_kernels::{
-    Cell, Infer, Input, Level, MatMut, MatRef, PackedCell, Shape, ShapeError, Stepper, Team,
-    Threads, Uses,
+    Cell, Infer, Input, Level, MatMut, MatRef, PackedCell, Shape, ShapeError, Stepper, Threads,
+    Uses,
 };
 use proptest::prelude::*;
 
@@ -67,6 +69,7 @@ proptest! {
 }
 
 /// More panels than threads, fewer, and as many.
+#[cfg(feature = "std")]
 #[test]
 fn a_team_gives_the_bits_of_one_thread() {
     let team = Team::new(3, |_| {}).unwrap();
@@ -96,6 +99,7 @@ fn streams_move_to_other_threads_and_teams_are_shared() {
     fn moves<T: Send>() {}
     fn is_shared<T: Send + Sync>() {}
     moves::<Stepper<'static, f32>>();
+    #[cfg(feature = "std")]
     is_shared::<Team>();
     is_shared::<PackedCell<f64>>();
 }
