@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Counts the instructions of single calls with callgrind, and compares them with the recorded ones.
 
-    benches/instructions.py            fails if a case differs by more than 1 % from benches/baseline/avx2.json
+    benches/instructions.py            fails if a case differs by more than 1 %, and 16 instructions, from
+                                       benches/baseline/avx2.json
     benches/instructions.py --record   writes that file anew
 
 Valgrind has no AVX-512, so it is the AVX2 code that is counted. The count of a call is the difference between many calls
@@ -20,6 +21,9 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent
 BASELINE = ROOT / "baseline" / "avx2.json"
 TOLERANCE = 0.01
+# What the compiler inlines around a call of a thousand instructions changes with code that has nothing to do with it: steps of
+# one commit's kernels were seen 12 apart. A bounds check in the product loop of the shortest step is 64 and more.
+SLACK = 16
 
 CASES = [
     "infer lstm 6 64",
@@ -71,7 +75,8 @@ def main():
     for case, instructions in counts.items():
         before = expected.get(case)
         change = instructions / before - 1 if before else float("inf")
-        verdict = "" if abs(change) <= TOLERANCE else "  <-- beyond 1 %"
+        near = before and abs(instructions - before) <= max(TOLERANCE * before, SLACK)
+        verdict = "" if near else "  <-- beyond 1 %"
         bad += bool(verdict)
         print(f"{case:24} {instructions:10} instructions a call, {change:+.2%}{verdict}")
     if bad:

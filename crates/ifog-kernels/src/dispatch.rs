@@ -25,118 +25,47 @@ use crate::product::{Multiply, multiply_body};
 use crate::simd::{Microkernels, Simd};
 use crate::tile::{MAX_ROWS, Microkernel, Tile, most_rows, tile_body};
 
-/// The entries of an element type.
-///
-/// # Safety
-/// Of those that are unsafe: the pointers in the arguments are valid for the steps, rows and panels that the call is given,
-/// and nobody else uses what it writes there. The bodies say it each for itself.
-pub trait Entries: Sized {
-    fn exp(level: Level, values: &mut [Self]);
-    fn sigmoid(level: Level, values: &mut [Self]);
-    fn tanh(level: Level, values: &mut [Self]);
-    fn multiply_add_chains(level: Level, rounds: usize, values: &mut [Self; MOST_LANES]);
-    fn read_passes(level: Level, data: &[Self], passes: usize, sum: &mut [Self; MOST_LANES]);
-    unsafe fn product(
-        level: Level,
-        packed: &Packed<Self>,
-        args: &Multiply<Self>,
-        rows: Range<usize>,
-        panels: Range<usize>,
-    );
-    unsafe fn input_product(
-        level: Level,
-        args: &InputProduct<Self>,
-        w: Weights<'_, Self>,
-        rows: Range<usize>,
-        share: (usize, usize),
-    );
-    unsafe fn rnn_forward(
-        level: Level,
-        args: &Forward<Self>,
-        weights: ForwardWeights<'_, Self>,
-        work: Work,
-    );
-    unsafe fn lstm_forward(
-        level: Level,
-        args: &Forward<Self>,
-        weights: ForwardWeights<'_, Self>,
-        work: Work,
-    );
-    unsafe fn gru_forward(
-        level: Level,
-        args: &Forward<Self>,
-        weights: ForwardWeights<'_, Self>,
-        work: Work,
-    );
-    unsafe fn gru_after_forward(
-        level: Level,
-        args: &Forward<Self>,
-        weights: ForwardWeights<'_, Self>,
-        work: Work,
-    );
-    unsafe fn rnn_step(
-        level: Level,
-        stream: &Stream<Self>,
-        w: Weights<'_, Self>,
-        u: Weights<'_, Self>,
-    );
-    unsafe fn lstm_step(
-        level: Level,
-        stream: &Stream<Self>,
-        w: Weights<'_, Self>,
-        u: Weights<'_, Self>,
-    );
-    unsafe fn gru_step(
-        level: Level,
-        stream: &Stream<Self>,
-        w: Weights<'_, Self>,
-        u: Weights<'_, Self>,
-    );
-    unsafe fn gru_after_step(
-        level: Level,
-        stream: &Stream<Self>,
-        w: Weights<'_, Self>,
-        u: Weights<'_, Self>,
-    );
-    unsafe fn rnn_backward(
-        level: Level,
-        args: &Backward<Self>,
-        weights: Weights<'_, Self>,
-        work: Work,
-    );
-    unsafe fn lstm_backward(
-        level: Level,
-        args: &Backward<Self>,
-        weights: Weights<'_, Self>,
-        work: Work,
-    );
-    unsafe fn gru_backward(
-        level: Level,
-        args: &Backward<Self>,
-        weights: Weights<'_, Self>,
-        work: Work,
-    );
-    unsafe fn gru_after_backward(
-        level: Level,
-        args: &Backward<Self>,
-        weights: Weights<'_, Self>,
-        work: Work,
-    );
-    unsafe fn outer(
-        level: Level,
-        args: &Outer<Self>,
-        panels: Range<usize>,
-        rows: (usize, usize),
-        scratch: *mut Self,
-    );
-    unsafe fn scatter(
-        level: Level,
-        args: &Outer<Self>,
-        ids: *const u32,
-        out: *mut Self,
-        vectors: Range<usize>,
-    );
+/// The list: `$then` makes something of it, for elements of type `$e`. The bodies say what those that are unsafe ask for.
+macro_rules! entries {
+    ($then:ident, $e:ty) => {
+        $then! {
+            $e;
+            [] exp = exp_body(values: &mut [$e]);
+            [] sigmoid = sigmoid_body(values: &mut [$e]);
+            [] tanh = tanh_body(values: &mut [$e]);
+            [] multiply_add_chains = multiply_add_body(rounds: usize, values: &mut [$e; MOST_LANES]);
+            [] read_passes = read_body(data: &[$e], passes: usize, sum: &mut [$e; MOST_LANES]);
+            [unsafe] product = multiply_body(packed: &Packed<$e>, args: &Multiply<$e>, rows: Range<usize>, panels: Range<usize>);
+            [unsafe] input_product = input_body(args: &InputProduct<$e>, w: Weights<'_, $e>, rows: Range<usize>, share: (usize, usize));
+            [unsafe] rnn_forward = forward_body[Rnn](args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            [unsafe] lstm_forward = forward_body[Lstm](args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            [unsafe] gru_forward = forward_body[Gru](args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            [unsafe] gru_after_forward = forward_body[GruAfter](args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            [unsafe] rnn_step = step_body[Rnn](stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
+            [unsafe] lstm_step = step_body[Lstm](stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
+            [unsafe] gru_step = step_body[Gru](stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
+            [unsafe] gru_after_step = step_body[GruAfter](stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
+            [unsafe] rnn_backward = backward_body[Rnn](args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
+            [unsafe] lstm_backward = backward_body[Lstm](args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
+            [unsafe] gru_backward = backward_body[Gru](args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
+            [unsafe] gru_after_backward = backward_body[GruAfter](args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
+            [unsafe] outer = outer_body(args: &Outer<$e>, panels: Range<usize>, rows: (usize, usize), scratch: *mut $e);
+            [unsafe] scatter = scatter_body(args: &Outer<$e>, ids: *const u32, out: *mut $e, vectors: Range<usize>);
+        }
+    };
 }
+
+/// The trait that names the entries.
+macro_rules! declare {
+    ($e:ty; $([$($unsafe:tt)?] $name:ident = $body:ident$([$cell:ty])?($($arg:ident: $ty:ty),+);)*) => {
+        /// The entries of an element type.
+        pub trait Entries: Sized {
+            $($($unsafe)? fn $name(level: Level, $($arg: $ty),+);)*
+        }
+    };
+}
+
+entries!(declare, Self);
 
 /// What each level enables: the only place that says so.
 macro_rules! portable {
@@ -263,37 +192,17 @@ microkernels!(avx512, <f32 as Vectors>::Avx512, f32);
 #[cfg(target_arch = "x86_64")]
 microkernels!(avx512, <f64 as Vectors>::Avx512, f64);
 
-/// The whole list for one element type.
-macro_rules! entries {
-    ($e:ty) => {
+/// The entries of one element type.
+macro_rules! implement {
+    ($e:ty; $([$($unsafe:tt)?] $name:ident = $body:ident$([$cell:ty])?($($arg:ident: $ty:ty),+);)*) => {
         impl Entries for $e {
-            entry!($e, [] exp, exp_body, values: &mut [$e]);
-            entry!($e, [] sigmoid, sigmoid_body, values: &mut [$e]);
-            entry!($e, [] tanh, tanh_body, values: &mut [$e]);
-            entry!($e, [] multiply_add_chains, multiply_add_body, rounds: usize, values: &mut [$e; MOST_LANES]);
-            entry!($e, [] read_passes, read_body, data: &[$e], passes: usize, sum: &mut [$e; MOST_LANES]);
-            entry!($e, [unsafe] product, multiply_body, packed: &Packed<$e>, args: &Multiply<$e>, rows: Range<usize>, panels: Range<usize>);
-            entry!($e, [unsafe] input_product, input_body, args: &InputProduct<$e>, w: Weights<'_, $e>, rows: Range<usize>, share: (usize, usize));
-            entry!($e, [unsafe] rnn_forward, forward_body[Rnn], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
-            entry!($e, [unsafe] lstm_forward, forward_body[Lstm], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
-            entry!($e, [unsafe] gru_forward, forward_body[Gru], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
-            entry!($e, [unsafe] gru_after_forward, forward_body[GruAfter], args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
-            entry!($e, [unsafe] rnn_step, step_body[Rnn], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
-            entry!($e, [unsafe] rnn_backward, backward_body[Rnn], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
-            entry!($e, [unsafe] lstm_step, step_body[Lstm], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
-            entry!($e, [unsafe] lstm_backward, backward_body[Lstm], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
-            entry!($e, [unsafe] gru_step, step_body[Gru], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
-            entry!($e, [unsafe] gru_backward, backward_body[Gru], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
-            entry!($e, [unsafe] gru_after_step, step_body[GruAfter], stream: &Stream<$e>, w: Weights<'_, $e>, u: Weights<'_, $e>);
-            entry!($e, [unsafe] gru_after_backward, backward_body[GruAfter], args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
-            entry!($e, [unsafe] outer, outer_body, args: &Outer<$e>, panels: Range<usize>, rows: (usize, usize), scratch: *mut $e);
-            entry!($e, [unsafe] scatter, scatter_body, args: &Outer<$e>, ids: *const u32, out: *mut $e, vectors: Range<usize>);
+            $(entry!($e, [$($unsafe)?] $name, $body$([$cell])?, $($arg: $ty),+);)*
         }
     };
 }
 
-entries!(f32);
-entries!(f64);
+entries!(implement, f32);
+entries!(implement, f64);
 
 /// The level to use for a cell of `hidden` units. Half a vector of units is left to vectors of half the width: there
 /// are twice as many of their operations in a cycle.

@@ -32,6 +32,9 @@ mod tensors;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
+    /// There is no such file.
+    #[error("there is no model {}: give a run directory or a .safetensors file", .0.display())]
+    Missing(PathBuf),
     /// The file cannot be read.
     #[error("cannot read the model {}: {source}; give a run directory or a .safetensors file", path.display())]
     Read {
@@ -75,9 +78,12 @@ impl LanguageModel {
         } else {
             path.to_owned()
         };
-        let failed = |source| CheckpointError::Read {
-            path: file.clone(),
-            source,
+        let failed = |source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::NotFound => CheckpointError::Missing(file.clone()),
+            _ => CheckpointError::Read {
+                path: file.clone(),
+                source,
+            },
         };
         let size = std::fs::metadata(&file).map_err(failed)?.len();
         if size > MAX_FILE_BYTES {

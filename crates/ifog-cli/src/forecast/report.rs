@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::table::Table;
 use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
-use crate::output::print_line;
+use crate::output::{print_line, print_table};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -223,11 +223,7 @@ pub(super) fn print(report: &Report) -> Result<(), Failure> {
     for note in &report.notes {
         print_line(format!("note: {note}"))?;
     }
-    let heading = HEADING.map(String::from).to_vec();
-    for row in std::iter::once(heading).chain(rows_of(report)) {
-        let cells: Vec<String> = row[1..].iter().map(|cell| format!("{cell:>11}")).collect();
-        print_line(format!("{:<17} {}", row[0], cells.join(" ")))?;
-    }
+    print_table(&HEADING, &rows_of(report))?;
     let Spread {
         rmse,
         mean,

@@ -196,9 +196,6 @@ impl<'a, E: Element> ForwardWeights<'a, E> {
     }
 }
 
-/// Bytes.
-const CACHE_LINE: usize = 64;
-
 /// # Safety
 /// The pointers of `args` are valid for the steps, rows and panels of `work`, and nobody else writes them.
 #[inline(always)]
@@ -226,7 +223,7 @@ pub(crate) unsafe fn forward_body<S: Simd, C: CellForward>(
                 // What other threads have just written comes all at once, not line by line.
                 for row in work.rows.clone() {
                     let h = step.h_before.at(row);
-                    for unit in (0..args.hidden).step_by(CACHE_LINE / size_of::<S::Elem>()) {
+                    for unit in (0..args.hidden).step_by(64 / size_of::<S::Elem>()) {
                         s.prefetch(h.wrapping_add(unit));
                     }
                 }

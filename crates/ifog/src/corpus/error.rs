@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum CorpusError {
     /// There is no such file.
-    #[error("there is no file {}: check the path of the corpus", path.display())]
+    #[error("there is no file {}: check the path", path.display())]
     Missing {
         /// The path.
         path: PathBuf,
