@@ -17,7 +17,7 @@ pub(super) enum Pace {
     },
     /// Validate after every so much time, and at the end.
     Clock {
-        /// Time between validations.
+        /// Time between validations, if they are short.
         every: Duration,
         /// All the time there is, the last validation included.
         limit: Duration,
@@ -57,7 +57,8 @@ impl Pace {
     }
 
     /// For a run of so many seconds: a validation every tenth of them, but not more than two a second and
-    /// at least every 8 seconds.
+    /// at least every 8 seconds; more seldom where that would take more than 1/[`RARITY`] of the time, but at least every
+    /// quarter.
     pub(super) fn of_seconds(limit: f64) -> Self {
         let limit = Duration::try_from_secs_f64(limit).unwrap_or(Duration::MAX);
         Self::Clock {
@@ -71,7 +72,10 @@ impl Pace {
         self.is_over(now)
             || match *self {
                 Self::Steps { every, .. } => now.step.is_multiple_of(every),
-                Self::Clock { every, .. } => now.since_validation >= every,
+                Self::Clock { every, limit } => {
+                    let rare = now.validation.saturating_mul(RARITY);
+                    now.since_validation >= every.max(rare.min(limit / 4))
+                }
             }
     }
 
@@ -109,6 +113,8 @@ impl Pace {
 /// small part of the training.
 const FEWEST: u64 = 20;
 const MOST: u64 = 50;
+/// Time between validations by the clock over that of one, at least.
+const RARITY: u32 = 20;
 
 #[cfg(test)]
 mod tests {
@@ -159,6 +165,22 @@ mod tests {
             Pace::of_steps(u64::MAX, 1).left(&at(1, u64::MAX)),
             Duration::MAX
         );
+    }
+
+    /// A large model's validation is not done every 8 seconds, nor never in a short run.
+    #[test]
+    fn validations_take_a_twentieth_of_the_time() {
+        let due = |limit: f64, validation: u64, since: u64| {
+            let now = Moment {
+                validation: Duration::from_secs(validation),
+                ..at(5, since)
+            };
+            Pace::of_seconds(limit).validates(&now)
+        };
+        assert!(!due(3600.0, 0, 7) && due(3600.0, 0, 8));
+        assert!(!due(3600.0, 4, 79) && due(3600.0, 4, 80));
+        assert!(!due(20.0, 4, 4) && due(20.0, 4, 5));
+        assert!(due(1e300, u64::MAX, u64::MAX));
     }
 
     #[test]
