@@ -16,6 +16,7 @@ fn memory_is_predicted_within_a_tenth() {
     let variants = [
         ["book.txt --steps 6 --sample-every 0.1", "--threads 2"],
         [LARGE, "--threads 1"],
+        [LARGE, "--threads 1 --layers 1"],
         [
             LARGE,
             "--threads 3 --dropout 0.2 --dropout-recurrent 0.1 --ema 0.9 --embedding 64",

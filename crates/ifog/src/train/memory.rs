@@ -49,17 +49,18 @@ impl Memory {
             floats.map_or(u128::MAX >> 32, |floats| floats as u128)
         });
         let rows = room as u128 * batch as u128;
-        let widest = layout.widest() as u128;
+        // Of one layer and of the one below; of two, one stays untouched where there is but one layer.
+        let sides = layout.widest() as u128 * network.layers.min(2) as u128;
         let units = layout.widths().sum::<usize>() as u128;
         let masks = if config.dropout > 0.0 { 2 * units } else { 0 };
-        let activations = rows * (network.outputs as u128 + 2 * widest + masks);
+        let activations = rows * (network.outputs as u128 + sides + masks);
         let state = (1 + u128::from(network.cell.has_memory())) * batch as u128 * units;
         let segments = (steps as u128).div_ceil(room.max(1) as u128);
         // A window of the validation, or all of it: room that is never written to is no memory.
         let validated = corpus.part(PartName::Val).map_or(0, |part| part.pairs());
         let read = evaluation_steps(corpus).min(validated.div_ceil(batch.max(1)));
         let read = read as u128 * batch as u128;
-        let reader = read * (network.outputs as u128 + 2 * widest);
+        let reader = read * (network.outputs as u128 + sides);
         // The tensors in PyTorch's order and the file; or the file of the training state.
         let saving =
             (2 * parameters).max((1 + moments + u128::from(config.ema > 0.0)) * parameters);
