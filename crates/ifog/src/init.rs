@@ -3,6 +3,7 @@
 use ifog_kernels::Cell;
 use serde::{Deserialize, Serialize};
 
+use crate::config::InputConfig;
 use crate::parameters::Layout;
 use crate::rng::{Rng, Stream, ln};
 
@@ -10,8 +11,12 @@ use crate::rng::{Rng, Stream, ln};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
-    /// Uniform in ±1/√H of their layer, as PyTorch's recurrent layers.
+    /// Uniform in ±√(3/n), variance 1/n, for the n inputs that a matrix sums (LeCun, Bottou, Orr & Müller 1998, section 4.6).
+    /// Of a table of symbols, which is an embedding or the W of a one-hot input, one row is read at a time: there n = 1.
     #[default]
+    FanIn,
+    /// Uniform in ±1/√H of their layer, as PyTorch's recurrent layers. Symbols read one-hot are then hardly heard at first: for
+    /// hundreds of steps a training does little but let their weights grow.
     Uniform,
     /// Uniform in ±0.08, as char-rnn and Sutskever, Vinyals & Le 2014.
     CharRnn,
@@ -25,28 +30,33 @@ pub enum Init {
 /// al. 2000; Jozefowicz et al. 2015).
 pub fn initial_parameters(layout: &Layout, init: Init, forget_bias: f32, seed: u64) -> Vec<f32> {
     let mut rng = Rng::new(seed, Stream::Init);
-    let limit = |hidden: usize| match init {
+    let limit = |inputs: usize, hidden: usize| match init {
+        Init::FanIn => (3.0 / inputs as f64).sqrt() as f32,
         Init::CharRnn => 0.08,
         Init::Uniform | Init::Orthogonal => (1.0 / (hidden as f64).sqrt()) as f32,
     };
     let mut params = vec![0.0f32; layout.len()];
-    let mut uniform = |values: &mut [f32], hidden: usize| {
-        let limit = limit(hidden);
+    let mut uniform = |values: &mut [f32], inputs: usize, hidden: usize| {
+        let limit = limit(inputs, hidden);
         values
             .iter_mut()
             .for_each(|value| *value = rng.uniform_f32(-limit, limit));
     };
     let (lowest, last) = (layout.shapes()[0].hidden(), layout.config().hidden);
-    uniform(&mut params[layout.embedding()], lowest);
+    uniform(&mut params[layout.embedding()], 1, lowest);
     for (layer, shape) in layout.shapes().iter().enumerate() {
-        let range = layout.layer(layer);
-        let (weights, hidden) = (range.end - shape.bias_len(), shape.hidden());
-        uniform(&mut params[range.start..weights], hidden);
+        let (range, hidden) = (layout.layer(layer), shape.hidden());
+        let recurrent = range.start + shape.input() * shape.columns();
+        let biases = range.end - shape.bias_len();
+        let one_hot = layer == 0 && matches!(layout.config().input, InputConfig::OneHot { .. });
+        let inputs = if one_hot { 1 } else { shape.input() };
+        uniform(&mut params[range.start..recurrent], inputs, hidden);
+        uniform(&mut params[recurrent..biases], hidden, hidden);
         if shape.cell() == Cell::Lstm {
-            params[weights + hidden..weights + 2 * hidden].fill(forget_bias);
+            params[biases + hidden..biases + 2 * hidden].fill(forget_bias);
         }
     }
-    uniform(&mut params[layout.decoder_weight()], last);
+    uniform(&mut params[layout.decoder_weight()], last, last);
     if init == Init::Orthogonal {
         for (layer, shape) in layout.shapes().iter().enumerate() {
             let (columns, hidden) = (shape.columns(), shape.hidden());
@@ -122,7 +132,7 @@ fn orthogonal(n: usize, rng: &mut Rng) -> Vec<f64> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
     use super::*;
-    use crate::config::{InputConfig, NetworkConfig};
+    use crate::config::NetworkConfig;
 
     fn layout(cell: Cell) -> Layout {
         let input = InputConfig::Embedding {
@@ -155,6 +165,44 @@ mod tests {
         }
         assert_eq!(params, initial_parameters(&layout, Init::Uniform, 1.0, 3));
         assert_ne!(params, initial_parameters(&layout, Init::Uniform, 1.0, 4));
+    }
+
+    /// The largest of many uniform numbers is close to their limit, √(3/n).
+    #[test]
+    fn the_limit_follows_from_the_inputs_of_a_matrix() {
+        let widest = |input: InputConfig, name: &str| {
+            let layout = Layout::new(NetworkConfig {
+                cell: Cell::Gru,
+                input,
+                hidden: 48,
+                layers: 2,
+                outputs: 30,
+            })
+            .unwrap();
+            let params = initial_parameters(&layout, Init::FanIn, 1.0, 3);
+            let tensors = layout.tensors();
+            let (_, range) = tensors.into_iter().find(|(n, _)| n == name).unwrap();
+            params[range]
+                .iter()
+                .fold(0.0f32, |most, w| most.max(w.abs()))
+        };
+        let one_hot = InputConfig::OneHot { vocabulary: 30 };
+        let embedded = InputConfig::Embedding {
+            vocabulary: 30,
+            width: 12,
+        };
+        for (input, name, inputs) in [
+            (one_hot, "w_l0", 1.0),
+            (one_hot, "u_l0", 48.0),
+            (one_hot, "w_l1", 48.0),
+            (one_hot, "decoder_w", 48.0),
+            (embedded, "embedding", 1.0),
+            (embedded, "w_l0", 12.0),
+            (InputConfig::Dense { width: 12 }, "w_l0", 12.0),
+        ] {
+            let of_limit = widest(input, name) / (3.0f32 / inputs).sqrt();
+            assert!((0.95..=1.0).contains(&of_limit), "{name}: {of_limit}");
+        }
     }
 
     /// A bias b keeps its memory for 1 + e^b steps: from 2 to `t_max`, evenly spread.

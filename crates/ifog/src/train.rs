@@ -13,7 +13,7 @@ use crate::config::{InputConfig, NetworkConfig};
 use crate::corpus::{Corpus, PartName, SplitConfig, TrainingWindows, Window};
 use crate::cost::training_flops;
 use crate::dropout::Dropout;
-use crate::init::{chrono_biases, initial_parameters};
+use crate::init::{Init, chrono_biases, initial_parameters};
 use crate::language_model::{LanguageModel, evaluate};
 use crate::learning_rate::LearningRate;
 use crate::network::{Learner, Packed};
@@ -120,6 +120,13 @@ impl Trainer {
             chrono_biases(&layout, &mut parameters, config.chrono);
         }
         if config.tie {
+            if config.init == Init::FanIn {
+                // What reads one symbol at a time now also predicts it from H inputs.
+                let scale = 1.0 / (layout.config().hidden as f32).sqrt();
+                parameters[layout.embedding()]
+                    .iter_mut()
+                    .for_each(|e| *e *= scale);
+            }
             tie(&layout, &mut parameters);
         }
         let rng = Rng::new(config.seed, Stream::Dropout);

@@ -128,8 +128,9 @@ struct Model {
     /// Width of a learned table of the symbols; 0 feeds them one-hot [default: 0].
     #[arg(long, value_parser = whole::<usize>, value_name = "N")]
     embedding: Option<usize>,
-    /// Initial weights: uniform in ±1/√hidden, uniform in ±0.08, or orthogonal recurrent ones [default: uniform].
-    #[arg(long, value_parser = named::<Init>(&["uniform", "char-rnn", "orthogonal"]))]
+    /// Initial weights: uniform in ±√(3/n) for n inputs, which are 1 for one-hot symbols; in ±1/√hidden (uniform); in ±0.08
+    /// (char-rnn); or as uniform, but orthogonal recurrent ones [default: fan-in].
+    #[arg(long, value_parser = named::<Init>(&["fan-in", "uniform", "char-rnn", "orthogonal"]))]
     init: Option<Init>,
     /// Initial bias of an LSTM's forget gate [default: 1].
     #[arg(long, value_parser = finite, value_name = "X", allow_negative_numbers = true)]

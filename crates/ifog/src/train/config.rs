@@ -140,7 +140,7 @@ impl Default for TrainConfig {
             layers: 2,
             widths: Vec::new(),
             embedding: 0,
-            init: Init::Uniform,
+            init: Init::FanIn,
             forget_bias: 1.0,
             chrono: 0,
             tie: false,
