@@ -221,8 +221,7 @@ impl Forecaster {
     /// # Errors
     /// The number of columns is not that of the training, or a value is not finite or beyond [`LARGEST`].
     pub fn forecasts(&self, columns: &[Vec<f64>]) -> Result<Vec<Forecast>, ForecastError> {
-        let values = median(&self.each(columns)?);
-        Ok(self.band.walk(&values, &columns[0], self.horizon))
+        Ok(self.joined(&self.each(columns)?, &columns[0]))
     }
 
     /// What each network on its own expects, as [`Forecaster::forecasts`].
@@ -243,6 +242,11 @@ impl Forecaster {
     /// The shape of the networks.
     pub fn config(&self) -> &NetworkConfig {
         self.layout.config()
+    }
+
+    /// The forecasts of `actual` from those of [`Forecaster::each`].
+    fn joined(&self, each: &[Vec<f64>], actual: &[f64]) -> Vec<Forecast> {
+        self.band.walk(&median(each), actual, self.horizon)
     }
 
     fn each_of(&self, columns: &[&[f64]]) -> Result<Vec<Vec<f64>>, ForecastError> {

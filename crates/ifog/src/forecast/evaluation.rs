@@ -37,7 +37,8 @@ impl Evaluation {
         columns: &[Vec<f64>],
         training_rows: usize,
     ) -> Result<Self, ForecastError> {
-        let all = forecaster.forecasts(columns)?;
+        let each = forecaster.each(columns)?;
+        let all = forecaster.joined(&each, &columns[0]);
         let (values, horizon) = (&columns[0], forecaster.horizon());
         let Some(next) = all.last().filter(|_| training_rows < values.len()).copied() else {
             return Err(ForecastError::NoTest(training_rows));
@@ -50,7 +51,6 @@ impl Evaluation {
         }
         let score = |forecasts: &[f64]| Scores::ahead(forecasts, values, training_rows, horizon);
         let network: Vec<f64> = all.iter().map(|f| f.value).collect();
-        let each = forecaster.each(columns)?;
         let fitted = Autoregression::fit(&values[..training_rows], horizon, MOST_LAGS);
 
         let origins = training_rows - horizon..values.len() - horizon;
