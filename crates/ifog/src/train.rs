@@ -9,8 +9,7 @@ use ifog_kernels::{Level, Threads};
 
 use crate::average::Average;
 use crate::clip::Clipper;
-use crate::config::{InputConfig, NetworkConfig};
-use crate::corpus::{Corpus, PartName, SplitConfig, TrainingWindows, Window};
+use crate::corpus::{Corpus, PartName, TrainingWindows, Window};
 use crate::cost::training_flops;
 use crate::dropout::Dropout;
 use crate::init::{Init, chrono_biases, initial_parameters};
@@ -81,31 +80,8 @@ impl Trainer {
         config.validate()?;
         let level = Level::detect()?;
         let vocabulary = Vocabulary::of_text(text, config.vocab)?;
-        let symbols = vocabulary.len();
-        let split = SplitConfig {
-            split: config.split,
-            val: config.val,
-            test: config.test,
-            batch: config.batch,
-            seq_len: config.seq_len,
-        };
-        let corpus = Corpus::new(vocabulary.encode(text)?, split)?;
-        let input = match config.embedding {
-            0 => InputConfig::OneHot {
-                vocabulary: symbols,
-            },
-            width => InputConfig::Embedding {
-                vocabulary: symbols,
-                width,
-            },
-        };
-        let network = NetworkConfig {
-            cell: config.cell,
-            input,
-            hidden: config.hidden,
-            layers: config.layers,
-            outputs: symbols,
-        };
+        let corpus = Corpus::new(vocabulary.encode(text)?, config.parts())?;
+        let network = config.network(vocabulary.len());
         let layout = Layout::with_widths(network, &config.layer_widths())?;
         let (steps, batch) = (corpus.seq_len(), corpus.batch());
         let room = match config.checkpoint_every {

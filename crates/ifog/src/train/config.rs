@@ -4,8 +4,8 @@ use ifog_kernels::Cell;
 use serde::{Deserialize, Serialize};
 
 use crate::clip::ClipRule;
-use crate::config::NetworkConfig;
-use crate::corpus::Split;
+use crate::config::{InputConfig, NetworkConfig};
+use crate::corpus::{Split, SplitConfig};
 use crate::init::Init;
 use crate::language_model::TrainingRecord;
 use crate::learning_rate::Decay;
@@ -194,6 +194,37 @@ impl TrainConfig {
         match self.widths.is_empty() {
             true => vec![self.hidden; self.layers.min(NetworkConfig::MAX_LAYERS + 1)],
             false => self.widths.clone(),
+        }
+    }
+
+    /// The network for a vocabulary of so many symbols.
+    pub(super) fn network(&self, symbols: usize) -> NetworkConfig {
+        let input = match self.embedding {
+            0 => InputConfig::OneHot {
+                vocabulary: symbols,
+            },
+            width => InputConfig::Embedding {
+                vocabulary: symbols,
+                width,
+            },
+        };
+        NetworkConfig {
+            cell: self.cell,
+            input,
+            hidden: self.hidden,
+            layers: self.layers,
+            outputs: symbols,
+        }
+    }
+
+    /// How the text is cut.
+    pub(super) fn parts(&self) -> SplitConfig {
+        SplitConfig {
+            split: self.split,
+            val: self.val,
+            test: self.test,
+            batch: self.batch,
+            seq_len: self.seq_len,
         }
     }
 
