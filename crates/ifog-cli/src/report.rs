@@ -20,7 +20,7 @@ struct History {
     train: Vec<(f64, f64)>,
     /// (step, nats).
     validation: Vec<(f64, f64)>,
-    /// (step, characters a second), of the whole run so far.
+    /// (step, characters a second), since the start or the last resumption.
     speed: Vec<(f64, f64)>,
     /// (step, rate).
     rate: Vec<(f64, f64)>,

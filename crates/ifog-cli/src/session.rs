@@ -118,7 +118,7 @@ impl Session {
             clip_rate: report.clip_rate,
             lr: report.lr,
             seconds: self.run.elapsed().as_secs_f64(),
-            chars_per_s: self.run.progress().chars_per_s(),
+            chars_per_s: self.run.chars_per_s(),
         })?;
         self.progress.update(&self.status());
         Ok(())
@@ -173,7 +173,7 @@ impl Session {
             epoch: progress.epoch,
             train: Nats(progress.train_loss()),
             val: Nats(progress.last_val),
-            chars_per_s: progress.chars_per_s(),
+            chars_per_s: self.run.chars_per_s(),
             last: self.report,
             left: self.run.left(),
         }

@@ -20,11 +20,13 @@ pub(crate) struct Summary {
     /// Mean over the last steps.
     final_train_loss: f64,
     initial_val_loss: f64,
-    /// Of training steps alone.
+    /// Of this command's training steps alone.
     chars_per_s: f64,
+    /// Of the whole run.
     steps: u64,
+    /// Of the whole run.
     epochs: f64,
-    /// Wall time of the whole command.
+    /// Wall time of this command.
     seconds: f64,
     parameters: usize,
     seed: u64,
@@ -41,12 +43,13 @@ pub(crate) struct Summary {
 impl Summary {
     /// Of a session that is over and took `elapsed`; the process had `process` bytes before it.
     pub(crate) fn new(session: &Session, level: Level, process: u64, elapsed: Duration) -> Self {
-        let (trainer, done) = (session.run().trainer(), session.run().progress());
+        let run = session.run();
+        let (trainer, done) = (run.trainer(), run.progress());
         Self {
             best_val_loss: done.best_val,
             final_train_loss: done.train_loss(),
             initial_val_loss: done.initial_val,
-            chars_per_s: done.chars_per_s(),
+            chars_per_s: run.chars_per_s(),
             steps: done.step,
             epochs: done.epoch,
             seconds: elapsed.as_secs_f64(),

@@ -157,7 +157,7 @@ struct Limit {
     /// Steps, each of one batch of windows.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=LARGEST), value_name = "N")]
     steps: Option<u64>,
-    /// Seconds of wall time, validation included.
+    /// Seconds of wall time, validation and what was before --resume included.
     #[arg(long, value_parser = positive, value_name = "S")]
     max_seconds: Option<f64>,
 }

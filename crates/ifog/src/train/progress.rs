@@ -28,10 +28,6 @@ pub struct Progress {
     pub stale: u64,
     /// Step of the last save.
     pub saved: Option<u64>,
-    /// Characters read in training.
-    pub characters: u64,
-    /// Wall time of training steps alone.
-    pub stepping: Duration,
     /// Wall time of the whole run, before this process.
     pub elapsed: Duration,
     /// Losses of the last 50 steps.
@@ -39,12 +35,10 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Takes in a step that took `time`.
-    pub(super) fn advance(&mut self, report: &StepReport, time: Duration) {
-        self.stepping += time;
+    /// Takes in a step.
+    pub(super) fn advance(&mut self, report: &StepReport) {
         self.step = report.step;
         self.epoch = report.epoch;
-        self.characters += report.characters;
         if self.recent.len() == RECENT_STEPS {
             self.recent.pop_front();
         }
@@ -55,12 +49,6 @@ impl Progress {
     #[must_use]
     pub fn train_loss(&self) -> f64 {
         self.recent.iter().sum::<f64>() / self.recent.len() as f64
-    }
-
-    /// Characters a second of training steps: validation and saving are left out.
-    #[must_use]
-    pub fn chars_per_s(&self) -> f64 {
-        self.characters as f64 / self.stepping.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
     pub(super) fn kept(&self, elapsed: Duration) -> Metadata {
@@ -76,8 +64,6 @@ impl Progress {
             ("validated", step(self.validated)),
             ("stale", self.stale.to_string()),
             ("saved", step(self.saved)),
-            ("characters", self.characters.to_string()),
-            ("stepping", self.stepping.as_nanos().to_string()),
             ("elapsed", elapsed.as_nanos().to_string()),
             ("recent", recent.join(" ")),
         ];
@@ -90,7 +76,6 @@ impl Progress {
             Some(NEVER) => Ok(None),
             _ => numbers.number(name).map(Some),
         };
-        let time = |name: &str| numbers.number(name).map(Duration::from_nanos);
         let recent = kept.get("recent").map_or("", String::as_str);
         Ok(Self {
             step: numbers.count("step")?,
@@ -102,9 +87,7 @@ impl Progress {
             validated: step("validated")?,
             stale: numbers.count("stale")?,
             saved: step("saved")?,
-            characters: numbers.count("characters")?,
-            stepping: time("stepping")?,
-            elapsed: time("elapsed")?,
+            elapsed: numbers.number("elapsed").map(Duration::from_nanos)?,
             recent: recent
                 .split_whitespace()
                 .filter_map(|loss| loss.parse().ok())
@@ -126,8 +109,6 @@ impl Default for Progress {
             validated: None,
             stale: 0,
             saved: None,
-            characters: 0,
-            stepping: Duration::ZERO,
             elapsed: Duration::ZERO,
             recent: VecDeque::new(),
         }

@@ -80,10 +80,17 @@ pub struct Validation {
     pub best: bool,
 }
 
-/// Wall time, measured where it passes.
+/// Wall time, measured where it passes, and what was done in it. A resumed run may be on another machine: nothing of this is
+/// kept.
 #[derive(Debug)]
 struct Clocks {
     started: Instant,
+    /// Training steps since then.
+    steps: u64,
+    /// Characters read in them.
+    characters: u64,
+    /// What they alone took.
+    stepping: Duration,
     /// When the last validation ended.
     validated: Instant,
     /// What it took.
@@ -109,6 +116,9 @@ impl Run {
             progress: Progress::default(),
             clocks: Clocks {
                 started: now,
+                steps: 0,
+                characters: 0,
+                stepping: Duration::ZERO,
                 validated: now,
                 validation: Duration::ZERO,
                 saved: now,
@@ -165,10 +175,24 @@ impl Run {
         self.pace.fraction(&self.now())
     }
 
-    /// The time that is left, at the speed so far.
+    /// Characters a second of the training steps since the start, or since the run was resumed; 0 before the first. Validation
+    /// and saving are left out.
+    #[must_use]
+    pub fn chars_per_s(&self) -> f64 {
+        let seconds = self.clocks.stepping.as_secs_f64();
+        self.clocks.characters as f64 / seconds.max(f64::MIN_POSITIVE)
+    }
+
+    /// The time that is left, at the speed since the start, or since the run was resumed.
     #[must_use]
     pub fn left(&self) -> Duration {
-        self.pace.left(&self.now())
+        let (steps, time) = match self.clocks.steps {
+            // Of this process nothing is known yet.
+            0 => (self.progress.step, self.progress.elapsed),
+            steps => (steps, self.clocks.started.elapsed()),
+        };
+        let per_step = time.as_secs_f64() / steps.max(1) as f64;
+        self.pace.left(&self.now(), per_step)
     }
 
     /// Wall time of the whole run, with that before it was resumed.
@@ -236,7 +260,10 @@ impl Run {
         let fraction = self.pace.fraction(&self.now());
         let before = Instant::now();
         let report = self.trainer.step_at(fraction)?;
-        self.progress.advance(&report, before.elapsed());
+        self.progress.advance(&report);
+        self.clocks.steps += 1;
+        self.clocks.characters += report.characters;
+        self.clocks.stepping += before.elapsed();
         Ok(report)
     }
 
@@ -327,10 +354,8 @@ mod tests {
     use super::*;
     use crate::train::TrainConfig;
 
-    #[test]
-    fn what_is_not_finite_ends_the_run_and_leaves_the_best_model() {
-        let directory = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints::new(directory.path(), 2);
+    /// A run of 100 steps that saves after every fifth.
+    fn start(directory: &Path) -> Run {
         let config = TrainConfig {
             hidden: 8,
             layers: 1,
@@ -342,12 +367,16 @@ mod tests {
         };
         let text =
             b"the fog comes in on little feet, it sits and looks and then moves on.\n".repeat(3);
-        let start = || {
-            Run::new(Trainer::new(config.clone(), &text).unwrap()).saving(Saving {
-                checkpoints: checkpoints.clone(),
-                every: Interval::Steps(5),
-            })
-        };
+        Run::new(Trainer::new(config, &text).unwrap()).saving(Saving {
+            checkpoints: Checkpoints::new(directory, 2),
+            every: Interval::Steps(5),
+        })
+    }
+
+    #[test]
+    fn what_is_not_finite_ends_the_run_and_leaves_the_best_model() {
+        let directory = tempfile::tempdir().unwrap();
+        let start = || start(directory.path());
         let mut run = start();
         while run.progress().step < 31 {
             run.next().unwrap().unwrap();
@@ -362,9 +391,40 @@ mod tests {
         assert!(run.next().is_none());
         assert_eq!(std::fs::read(directory.path().join(MODEL)).unwrap(), model);
         let mut again = start();
-        again.resume(&checkpoints).unwrap();
+        again
+            .resume(&Checkpoints::new(directory.path(), 2))
+            .unwrap();
         assert!(again.by_ref().all(|event| event.is_ok()));
         assert_eq!(again.progress().step, 100);
+    }
+
+    #[test]
+    fn a_resumed_run_tells_its_own_speed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut run = start(directory.path());
+        while run.progress().step < 12 {
+            run.next().unwrap().unwrap();
+        }
+        assert!(run.chars_per_s() > 0.0);
+        // As if the machine had been a slow one.
+        let slow = Duration::from_secs(1_000_000);
+        run.progress.elapsed = slow;
+        run.save().unwrap();
+        let mut again = start(directory.path());
+        again
+            .resume(&Checkpoints::new(directory.path(), 2))
+            .unwrap();
+        // 88 steps to go, 12 done.
+        assert!(again.left() >= 7 * slow);
+        assert_eq!(again.chars_per_s(), 0.0);
+        while again.progress().step == 12 {
+            again.next().unwrap().unwrap();
+        }
+        assert!(again.left() < slow / 1000);
+        assert!(again.elapsed() >= slow);
+        // A step reads 2 · 10 characters.
+        let stepping = again.clocks.stepping.as_secs_f64();
+        assert!((again.chars_per_s() * stepping - 20.0).abs() < 1e-6);
     }
 
     #[test]
