@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use ifog::Cell;
-use ifog::atomic_file::write_atomically;
+use ifog::atomic_file::{check_writable, write_atomically};
 use ifog::forecast::evaluation::Evaluation;
 use ifog::forecast::scores::Scores;
 use ifog::forecast::{ForecastConfig, Forecaster, example};
@@ -98,6 +98,9 @@ pub(crate) enum ExampleName {
 /// Trains and evaluates, or uses what is kept.
 pub(crate) fn run(args: &Forecast) -> Result<(), Failure> {
     Kind::check(args.out.as_deref())?;
+    if let Some(path) = &args.save {
+        check_writable(path)?;
+    }
     level::level()?;
     if let (Some(model), Some(csv)) = (&args.model, &args.csv) {
         return use_kept(args, model, csv);
@@ -134,15 +137,15 @@ pub(crate) fn run(args: &Forecast) -> Result<(), Failure> {
         .filter(|_| args.horizon == 1)
         .map(|best| Scores::ahead(&best, &table.columns[0], training_rows, 1));
     let report = Report::new(&table, &forecaster, &evaluation, best);
-    if args.json {
-        print_json(&report)?;
+    let printed = if args.json {
+        print_json(&report)
     } else {
-        print(&report)?;
-    }
-    // The report is out whatever becomes of the files, and one of them whatever becomes of the other.
+        print(&report)
+    };
+    // Each is done whatever becomes of the others.
     let saved = save(args, &forecaster, &table);
     let drawn = draw(args, &report);
-    saved.and(drawn)
+    saved.and(drawn).and(printed)
 }
 
 fn save(args: &Forecast, forecaster: &Forecaster, table: &Table) -> Result<(), Failure> {

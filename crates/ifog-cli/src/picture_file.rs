@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ifog::atomic_file::write_atomically;
+use ifog::atomic_file::{check_writable, write_atomically};
 use serde::Serialize;
 
 use crate::chart::Chart;
@@ -31,20 +31,21 @@ impl ReportOptions {
         Kind::check(self.out.as_deref())
     }
 
-    /// Draws the picture and says the figures, if and as they were asked for.
+    /// Says the figures and draws the picture, if and as they were asked for: either whatever becomes of the other.
     pub(crate) fn deliver(
         &self,
         report: &impl Serialize,
         draw: impl FnOnce(&Path) -> Result<(), Failure>,
         print: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        if let Some(out) = &self.out {
-            draw(out)?;
-        }
-        if self.json {
-            return print_json(report);
-        }
-        print()
+        let printed = if self.json {
+            print_json(report)
+        } else {
+            print()
+        };
+        let drawn = self.out.as_deref().map_or(Ok(()), draw);
+        // That nobody reads the figures is no failure, so it must not hide one.
+        drawn.and(printed)
     }
 }
 
@@ -70,20 +71,22 @@ impl Kind {
         }
     }
 
-    /// Of an option that may not be given.
+    /// Refuses a picture of no kind, or in a place that cannot be written to.
     pub(crate) fn check(path: Option<&Path>) -> Result<(), Failure> {
-        path.map_or(Ok(()), |path| Self::of(path).map(|_| ()))
+        let Some(path) = path else { return Ok(()) };
+        Self::of(path)?;
+        Ok(check_writable(path)?)
     }
 
-    /// Of an option that only a page can be written for.
-    pub(crate) fn check_page(path: Option<&Path>) -> Result<(), Failure> {
-        match path {
-            Some(path) if Self::of(path).ok() != Some(Self::Page) => Err(Failure::usage(format!(
+    /// Refuses what is no page, or in a place that cannot be written to.
+    pub(crate) fn check_page(path: &Path) -> Result<(), Failure> {
+        if Self::of(path).ok() != Some(Self::Page) {
+            return Err(Failure::usage(format!(
                 "--out {} is no page: give a name that ends in .html",
                 path.display()
-            ))),
-            _ => Ok(()),
+            )));
         }
+        Ok(check_writable(path)?)
     }
 }
 

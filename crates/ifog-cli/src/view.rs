@@ -95,7 +95,10 @@ struct Unit {
 
 /// Traces, searches, and shows.
 pub(crate) fn run(args: &View) -> Result<(), Failure> {
-    Kind::check_page(args.out.as_deref())?;
+    let page = args.page();
+    if let Some(page) = &page {
+        Kind::check_page(page)?;
+    }
     level::level()?;
     let model = LanguageModel::load(&args.model)?;
     let symbols = args.length.max(args.search);
@@ -111,21 +114,25 @@ pub(crate) fn run(args: &View) -> Result<(), Failure> {
     let findings = search(&trace, &symbols, args.seed);
     let selection = select(args, &trace, &findings)?;
 
-    if args.json {
-        print_json(&report(&findings, symbols.len()))?;
-    }
-    if args.ansi {
-        return ansi::paint(&trace, &symbols, selection, args.length);
-    }
-    if args.out.is_some() || !args.json {
-        let out = args
-            .out
-            .clone()
-            .unwrap_or_else(|| PathBuf::from("view.html"));
+    let printed = match (args.json, args.ansi) {
+        (true, _) => print_json(&report(&findings, symbols.len())),
+        (false, true) => ansi::paint(&trace, &symbols, selection, args.length),
+        (false, false) => print(&findings),
+    };
+    // That nobody reads what is printed is no reason to lose the page.
+    if let Some(out) = &page {
         let page = page::render(&model, &trace, &symbols, args.length, selection, &findings)?;
-        write_picture(&out, &page)?;
+        write_picture(out, &page)?;
     }
-    if args.json { Ok(()) } else { print(&findings) }
+    printed
+}
+
+impl View {
+    /// The page to write, if any.
+    fn page(&self) -> Option<PathBuf> {
+        let usual = (!self.json && !self.ansi).then(|| PathBuf::from("view.html"));
+        self.out.clone().or(usual)
+    }
 }
 
 /// A character a symbol; bytes that are none alone are shown as �.

@@ -23,13 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// [`Step::Rename`] the old file is untouched; after a failed [`Step::SyncDirectory`] the new one
 /// is in place and only its survival of a power loss is in doubt.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    let failed = |step| {
-        move |source| WriteError {
-            path: path.to_owned(),
-            step,
-            source,
-        }
-    };
+    let failed = |step| move |source| WriteError::at(path, step, source);
     let (mut file, temporary) = create_beside(path).map_err(failed(Step::Create))?;
     let replaced = file
         .write_all(bytes)
@@ -46,6 +40,21 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
         return Err(error);
     }
     sync_directory(directory_of(path)).map_err(failed(Step::SyncDirectory))
+}
+
+/// Whether [`write_atomically`] can begin: to be asked before long work whose result goes to `path`.
+///
+/// # Errors
+///
+/// [`WriteError`] if no file can be created beside `path`, or `path` is a directory.
+pub fn check_writable(path: &Path) -> Result<(), WriteError> {
+    let failed = |step| move |source| WriteError::at(path, step, source);
+    if path.is_dir() {
+        return Err(failed(Step::Rename)(io::ErrorKind::IsADirectory.into()));
+    }
+    let (file, temporary) = create_beside(path).map_err(failed(Step::Create))?;
+    drop(file);
+    fs::remove_file(temporary).map_err(failed(Step::Create))
 }
 
 /// A file could not be written. The previous content is still there unless
@@ -73,6 +82,16 @@ pub enum Step {
     Rename,
     /// Bringing the directory entry to disk.
     SyncDirectory,
+}
+
+impl WriteError {
+    fn at(path: &Path, step: Step, source: io::Error) -> Self {
+        Self {
+            path: path.to_owned(),
+            step,
+            source,
+        }
+    }
 }
 
 impl fmt::Display for WriteError {

@@ -1,6 +1,8 @@
 //! `ifog forecast`.
 
 use std::fmt::Write;
+use std::fs;
+use std::process::Stdio;
 
 use crate::command::Folder;
 
@@ -120,22 +122,37 @@ fn a_kept_forecaster_does_not_grow_with_the_rows() {
 }
 
 #[test]
-fn the_report_is_printed_whatever_becomes_of_the_files() {
+fn files_that_cannot_be_written_are_noticed_before_training() {
     let folder = Folder::new();
     folder.file("saw.csv", saw(100));
-    let lost = folder
-        .ifog(["forecast", "saw.csv", "--save", "absent/kept.safetensors"])
-        .args(["--out", "saw.svg"])
+    fs::create_dir(folder.path("folder.svg")).unwrap();
+    for (option, path, part) in [
+        ("--save", "absent/kept.safetensors", "choose a directory"),
+        ("--out", "absent/saw.svg", "choose a directory"),
+        ("--out", "folder.svg", "choose a path that is no directory"),
+    ] {
+        let lost = folder.ifog(["forecast", "saw.csv", option, path]).run();
+        lost.refused(1, &[path, part]);
+    }
+}
+
+#[test]
+fn what_is_to_be_kept_does_not_need_a_reader_of_the_report() {
+    let folder = Folder::new();
+    folder.file("saw.csv", saw(100));
+    let mut command = folder
+        .ifog(["forecast", "saw.csv", "--save", "kept.safetensors"])
+        .args(["--out", "saw.svg", "--json"])
         .args(QUICK)
-        .run();
-    assert_eq!(lost.code, 1);
-    assert!(lost.stdout.contains("persistence"), "{}", lost.stdout);
-    assert!(folder.path("saw.svg").exists());
-    let sentence = lost.stderr.lines().last().unwrap();
-    assert!(
-        sentence.contains("absent/kept.safetensors") && sentence.contains("choose"),
-        "{sentence}"
-    );
+        .command();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+    assert!(folder.path("kept.safetensors").exists() && folder.path("saw.svg").exists());
 }
 
 #[test]
