@@ -2,6 +2,7 @@
 
 mod dates;
 mod report;
+mod sheet;
 mod table;
 
 use std::fs;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use ifog::Cell;
 use ifog::atomic_file::{check_writable, write_atomically};
+use ifog::corpus::{CorpusError, read_corpus_file};
 use ifog::forecast::evaluation::Evaluation;
 use ifog::forecast::scores::Scores;
 use ifog::forecast::{ForecastConfig, Forecaster, example};
@@ -106,7 +108,7 @@ pub(crate) fn run(args: &Forecast) -> Result<(), Failure> {
         return use_kept(args, model, csv);
     }
     let (table, best) = match &args.csv {
-        Some(csv) => (Table::read(csv, &args.column, args.date.as_deref())?, None),
+        Some(csv) => (table(csv, &args.column, args.date.as_deref())?, None),
         None => example_table(args.example),
     };
     let rows = table.labels.len();
@@ -182,13 +184,23 @@ fn use_kept(args: &Forecast, model: &Path, csv: &Path) -> Result<(), Failure> {
     let bytes = fs::read(model).map_err(|error| unusable(error.to_string()))?;
     let (forecaster, names) =
         Forecaster::from_bytes(&bytes).map_err(|error| unusable(error.to_string()))?;
-    let table = Table::read(csv, &names, args.date.as_deref())?;
+    let table = table(csv, &names, args.date.as_deref())?;
     let forecasts = forecaster.forecasts(&table.columns).map_err(Failure::of)?;
     let next = Next::after(&table, forecaster.horizon(), forecasts.last());
     if args.json {
         return print_json(&next);
     }
     print_line(next.sentence(&table.names[0]))
+}
+
+fn table(csv: &Path, names: &[String], date: Option<&str>) -> Result<Table, Failure> {
+    let bytes = match read_corpus_file(csv) {
+        // As good as one without rows.
+        Err(CorpusError::EmptyFile { .. }) => Vec::new(),
+        read => read?,
+    };
+    Table::parse(&bytes, names, date)
+        .map_err(|reason| Failure::work(format!("{}: {reason}", csv.display())))
 }
 
 fn example_table(name: ExampleName) -> (Table, Option<Vec<f64>>) {

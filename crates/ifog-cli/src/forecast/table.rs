@@ -1,13 +1,9 @@
 //! A series in a CSV file: columns of numbers, and dates if there are any.
 
-use std::path::Path;
-
 use csv::StringRecord;
-use ifog::corpus::{CorpusError, read_corpus_file};
-use ifog::forecast::LARGEST;
 
 use super::dates::moments;
-use crate::failure::Failure;
+use super::sheet::{Sheet, is_missing, line, quoted};
 
 /// Columns of equal length, at least 1, in the order of time.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,29 +18,17 @@ pub(crate) struct Table {
     pub(crate) notes: Vec<String>,
 }
 
-/// A file as it stands.
-struct Sheet {
-    header: StringRecord,
-    rows: Vec<StringRecord>,
-    /// Whether numbers may have a decimal comma: where commas do not part the fields.
-    decimal_comma: bool,
-    notes: Vec<String>,
-}
-
 impl Table {
     /// Reads the named columns (without names: `Close`, or else the first one that holds numbers) and the dates of `date`
     /// (without a name: of a column called date, time or the like).
-    pub(crate) fn read(path: &Path, names: &[String], date: Option<&str>) -> Result<Self, Failure> {
-        let bytes = match read_corpus_file(path) {
-            // As good as one without rows.
-            Err(CorpusError::EmptyFile { .. }) => Vec::new(),
-            read => read?,
-        };
-        Self::parse(&bytes, names, date)
-            .map_err(|reason| Failure::work(format!("{}: {reason}", path.display())))
-    }
-
-    fn parse(bytes: &[u8], names: &[String], date: Option<&str>) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// A sentence of one line: what is wrong in which line, and what to do.
+    pub(crate) fn parse(
+        bytes: &[u8],
+        names: &[String],
+        date: Option<&str>,
+    ) -> Result<Self, String> {
         let mut sheet = Sheet::parse(bytes)?;
         let dates = match date {
             Some(name) => Some(sheet.column(name)?),
@@ -100,9 +84,10 @@ impl Table {
         let mut moments = moments(&self.labels).map_err(|row| {
             let before = if row == 0 { "" } else { " like those before it" };
             format!(
-                "line {}: '{}' in column {name} is not a date{before}: write dates as 2024-12-31, or name another column with --date",
+                "line {}: '{}' in column {} is not a date{before}: write dates as 2024-12-31, or name another column with --date",
                 line(rows[row]),
-                self.labels[row]
+                quoted(&self.labels[row]),
+                quoted(name)
             )
         })?;
         if moments.len() > 1 && moments.windows(2).all(|pair| pair[0] > pair[1]) {
@@ -120,10 +105,11 @@ impl Table {
                 "an earlier date than"
             };
             return Err(format!(
-                "line {} has {what} the row before it, {} after {}: sort the file by {name}, one row a date",
+                "line {} has {what} the row before it, {} after {}: sort the file by {}, one row a date",
                 line(rows[at + 1]),
-                self.labels[at + 1],
-                self.labels[at]
+                quoted(&self.labels[at + 1]),
+                quoted(&self.labels[at]),
+                quoted(name)
             ));
         }
         let steps = moments.windows(2).map(|pair| pair[1] - pair[0]);
@@ -135,164 +121,14 @@ impl Table {
         {
             self.notes.push(format!(
                 "largest gap: {} to {}, {:.0} times the usual step",
-                self.labels[at],
-                self.labels[at + 1],
+                quoted(&self.labels[at]),
+                quoted(&self.labels[at + 1]),
                 largest / usual
             ));
         }
         Ok(())
     }
 }
-
-impl Sheet {
-    /// Reads fields parted by semicolons, tabs or commas, whichever of them the first line has, in this order.
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let mut lines = bytes.split(|b| *b == b'\n');
-        let first = lines.find(|line| !line.trim_ascii().is_empty());
-        let mut quoted = false;
-        let outside = first.unwrap_or_default().iter().filter(|b| {
-            quoted ^= **b == b'"';
-            !quoted
-        });
-        let found: Vec<u8> = outside.copied().collect();
-        let delimiter = [b';', b'\t'].into_iter().find(|d| found.contains(d));
-        let delimiter = delimiter.unwrap_or(b',');
-        let reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .delimiter(delimiter)
-            .trim(csv::Trim::All)
-            .from_reader(bytes);
-        let rows = reader.into_records().collect::<Result<Vec<_>, _>>();
-        let mut rows = rows.map_err(|error| sentence(&error))?;
-        let mut sheet = Self {
-            header: StringRecord::new(),
-            rows: Vec::new(),
-            decimal_comma: delimiter != b',',
-            notes: Vec::new(),
-        };
-        let has_heading = |row: &StringRecord| row.iter().any(|text| sheet.number(text).is_none());
-        if rows.first().is_some_and(|row| !has_heading(row)) {
-            sheet.header = (1..=rows[0].len()).map(|c| c.to_string()).collect();
-            let note = "it has no heading: its columns are called 1, 2, …";
-            sheet.notes.push(note.to_owned());
-        } else if !rows.is_empty() {
-            sheet.header = rows.remove(0);
-        }
-        if rows.is_empty() {
-            return Err(
-                "it has no rows below its heading: give a file with a heading and values"
-                    .to_owned(),
-            );
-        }
-        sheet.rows = rows;
-        Ok(sheet)
-    }
-
-    /// The column of that name.
-    fn column(&self, name: &str) -> Result<usize, String> {
-        let found = self
-            .header
-            .iter()
-            .position(|h| h.eq_ignore_ascii_case(name));
-        found.ok_or_else(|| {
-            let known = self.header.iter().collect::<Vec<_>>().join(", ");
-            format!("it has no column '{name}': name one of {known}")
-        })
-    }
-
-    /// A column that is called as one of dates and begins with one.
-    fn default_dates(&mut self) -> Option<usize> {
-        let found = DATE_NAMES.iter().find_map(|name| self.column(name).ok())?;
-        let mut texts = self.rows.iter().map(|row| &row[found]);
-        let first = texts.find(|text| !is_missing(text));
-        if first.is_some_and(|text| moments(&[text]).is_ok()) {
-            return Some(found);
-        }
-        self.notes.push(format!(
-            "its column {} does not begin with a date and is not used: name the dates with --date",
-            &self.header[found]
-        ));
-        None
-    }
-
-    /// `Close`, or the first column of which half of the values are numbers.
-    fn default_column(&self, dates: Option<usize>) -> Result<usize, String> {
-        if let Ok(close) = self.column("close") {
-            return Ok(close);
-        }
-        let numeric = |c: usize| {
-            let numbers = self.rows.iter().filter(|r| self.number(&r[c]).is_some());
-            let numbers = numbers.count();
-            numbers > 0 && 2 * numbers >= self.rows.len()
-        };
-        let found = (0..self.header.len()).find(|&c| Some(c) != dates && numeric(c));
-        found.ok_or_else(|| "it has no column of numbers: give a file with one".to_owned())
-    }
-
-    /// A number, or `None` where there is none.
-    fn value(&self, row: &StringRecord, column: usize) -> Result<Option<f64>, String> {
-        let text = &row[column];
-        if is_missing(text) {
-            return Ok(None);
-        }
-        let found = self.number(text).filter(|x| x.abs() <= LARGEST);
-        found.map(Some).ok_or_else(|| {
-            format!(
-                "line {}: '{text}' in column {} is not a number up to {LARGEST:e}: write it as 1234.5, or leave it empty if it is missing",
-                line(row),
-                &self.header[column]
-            )
-        })
-    }
-
-    fn number(&self, text: &str) -> Option<f64> {
-        let number = match self.decimal_comma && !text.contains('.') {
-            true => text.replace(',', ".").parse::<f64>(),
-            false => text.parse(),
-        };
-        number.ok().filter(|x| !x.is_nan())
-    }
-}
-
-fn is_missing(text: &str) -> bool {
-    MISSING
-        .iter()
-        .any(|missing| text.eq_ignore_ascii_case(missing))
-}
-
-fn line(row: &StringRecord) -> u64 {
-    row.position().map_or(0, csv::Position::line)
-}
-
-/// What is wrong with the file as a table.
-fn sentence(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths {
-            pos,
-            expected_len,
-            len,
-        } => format!(
-            "line {} has {len} fields where the first line has {expected_len}: correct it",
-            pos.as_ref().map_or(0, csv::Position::line)
-        ),
-        csv::ErrorKind::Utf8 { .. } => "it is not UTF-8 text: save it as UTF-8".to_owned(),
-        _ => format!("it cannot be read as CSV: {error}"),
-    }
-}
-
-const DATE_NAMES: [&str; 8] = [
-    "date",
-    "datetime",
-    "time",
-    "timestamp",
-    "day",
-    "month",
-    "year",
-    "ds",
-];
-const MISSING: [&str; 10] = [
-    "", "NA", "N/A", "#N/A", "NaN", "null", "none", "-", ".", "?",
-];
 
 #[cfg(test)]
 mod tests {
@@ -343,6 +179,43 @@ mod tests {
             ("1", &[5.0, 6.0, 7.0][..])
         );
         assert!(table.notes[0].contains("no heading"));
+    }
+
+    #[test]
+    fn a_name_stands_for_one_column() {
+        let column = |text: &str, name: &str| {
+            Table::parse(text.as_bytes(), &[name.to_owned()], None).map(|t| t.columns[0].clone())
+        };
+        let cases = "y,Y,Z\n1,2,3\n";
+        assert_eq!(column(cases, "y"), Ok(vec![1.0]));
+        assert_eq!(column(cases, "Y"), Ok(vec![2.0]));
+        assert_eq!(column(cases, "z"), Ok(vec![3.0]));
+        let twice = column("x,x\n1,2\n", "x").unwrap_err();
+        assert!(twice.contains("2 columns called 'x'"), "{twice}");
+        assert!(column("Xx,xX\n1,2\n", "xx").is_err());
+    }
+
+    #[test]
+    fn a_sentence_is_one_short_line() {
+        let long = "y".repeat(500);
+        for text in [
+            "y\n1\n\"a\nb\u{1b}[2J\"\n".to_owned(),
+            format!("y\n1\n{long}\n"),
+            format!("date,y\n2020-01-01,1\n\"1\n{long}\",2\n"),
+        ] {
+            let error = read(&text).unwrap_err();
+            assert!(
+                error.len() < 300 && !error.contains(char::is_control),
+                "{error:?}"
+            );
+        }
+        let header: Vec<String> = (0..1000).map(|k| format!("column {k}")).collect();
+        let wide = format!("{}\n{}\n", header.join(","), vec!["1"; 1000].join(","));
+        let error = Table::parse(wide.as_bytes(), &[long], None).unwrap_err();
+        assert!(
+            error.len() < 400 && error.ends_with("column 11, …"),
+            "{error}"
+        );
     }
 
     #[test]

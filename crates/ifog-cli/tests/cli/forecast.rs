@@ -217,6 +217,11 @@ fn bad_files_each_get_a_sentence() {
         ),
         ("b,c\n1,2\n1\n", ["line 3 has 1 fields", "correct it"]),
         ("c\nNA\n\"\"\n", ["no row has a value", "name others"]),
+        ("c,c\n1,2\n", ["2 columns called 'c'", "a name of its own"]),
+        (
+            "c\n1\n\"a\n\u{1b}[2J\"\n",
+            ["'a\u{fffd}\u{fffd}[2J' in", "write it as"],
+        ),
     ] {
         folder.file("bad.csv", content);
         let bad = folder.ifog(["forecast", "bad.csv", "--column", "c"]).run();
