@@ -3,7 +3,7 @@ CARGO ?= cargo
 LEVELS := $(shell grep -q avx512dq /proc/cpuinfo 2>/dev/null && echo avx512) \
           $(shell grep -q avx2 /proc/cpuinfo 2>/dev/null && echo avx2) scalar-fma portable
 FUZZ_SECONDS ?= 20
-FUZZ_TARGETS := product cell_forward checkpoint corpus training_state run_config
+FUZZ_TARGETS := product cell_forward checkpoint corpus training_state run_config forecaster series
 
 .PHONY: check test test-features test-levels planted machine-code instructions bench bench-test peers faults view-pages fuzz-smoke package exhaustive
 
@@ -61,7 +61,8 @@ view-pages: ## every page in headless Chromium (Debian: chromium, chromium-drive
 
 fuzz-smoke: ## each target for a short while
 	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked --version 0.13.2
-	mkdir -p fuzz/corpus/run_config && cp recipes/*.toml fuzz/corpus/run_config
+	mkdir -p fuzz/corpus/run_config fuzz/corpus/series && cp recipes/*.toml fuzz/corpus/run_config
+	printf 'date;x;y\n2020-01-01;1,5;NA\n2020-01-02;2;"3"\n' > fuzz/corpus/series/dates
 	set -e; for target in $(FUZZ_TARGETS); do echo "== $$target"; \
 	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); done
 
