@@ -34,6 +34,14 @@ pub(crate) fn print_table(heading: &[&str], rows: &[Vec<String>]) -> Result<(), 
     Ok(())
 }
 
+/// A number with so many decimals, or a dash where there is none.
+pub(crate) fn decimals(x: f64, digits: usize) -> String {
+    match x.is_nan() {
+        true => "–".to_owned(),
+        false => format!("{x:.digits$}"),
+    }
+}
+
 /// Prints a value to standard output as one line of JSON.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print_line(serde_json::to_string(value)?)

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::chart::{Axis, Chart, Series};
 use crate::failure::Failure;
-use crate::output::{print_line, print_table};
+use crate::output::{decimals, print_line, print_table};
 use crate::page::{Page, figure, table};
 use crate::picture_file::{Kind, write_chart, write_picture};
 
@@ -107,7 +107,7 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
             format!("{:.3}", run.val_loss_at_equal_time),
             run.gradient_half_lag
                 .map_or("never".to_owned(), |lag| lag.to_string()),
-            format!("{:.3}", run.gradient_gain_per_step),
+            decimals(run.gradient_gain_per_step, 3),
         ]
     };
     report.cells.iter().map(row).collect()

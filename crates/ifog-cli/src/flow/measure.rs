@@ -17,7 +17,7 @@ use super::Flow;
 use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
 use crate::model_text::text_for;
-use crate::output::{log, print_line, print_table};
+use crate::output::{decimals, log, print_line, print_table};
 use crate::page::table;
 use crate::picture_file::write_chart;
 use crate::{embedded, level};
@@ -355,7 +355,7 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
                     once(number.to_string()),
                     once(lag(layer.half_lag)),
                     once(lag(layer.hundredth_lag)),
-                    once(format!("{:.3}", layer.gain_per_step)),
+                    once(decimals(layer.gain_per_step, 3)),
                     once(format!("{:.1e}", layer.left)),
                     gate.name.to_owned(),
                     format!("{:.3}", gate.left_saturated),
