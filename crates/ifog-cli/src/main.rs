@@ -63,7 +63,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(message) = failure.message() {
-                output::log(format_args!("ifog: {message}"));
+                // It may quote a file.
+                output::log(format_args!(
+                    "ifog: {}",
+                    output::printable(message.as_bytes())
+                ));
             }
             failure.code()
         }

@@ -168,7 +168,10 @@ impl LanguageModel {
             value.parse::<usize>().map_err(|_| bad())
         };
         if text("format")? != "ifog" || text("format_version")? != VERSION {
-            let reason = format!("it is not in format version {VERSION} of ifog");
+            let reason = format!(
+                "its format is '{}', not 'ifog' in version {VERSION}: give a model that ifog train wrote",
+                text("format")?
+            );
             return Err(DecodeError::Content(reason));
         }
         if *text("digest")? != file.digest() {

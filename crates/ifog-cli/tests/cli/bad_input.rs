@@ -140,6 +140,30 @@ fn a_damaged_model() {
 }
 
 #[test]
+fn a_forecaster_is_no_model() {
+    let folder = Folder::new();
+    folder
+        .ifog(["forecast", "--steps", "1", "--seeds", "1", "--hidden", "2"])
+        .args(["--save", "kept.safetensors"])
+        .run()
+        .succeeded();
+    for command in ["sample", "view", "flow", "info"] {
+        let refused = folder.ifog([command, "kept.safetensors"]).run();
+        refused.refused(
+            1,
+            &["kept.safetensors", "'ifog-forecaster-2'", "give a model"],
+        );
+    }
+}
+
+#[test]
+fn a_name_cannot_steer_the_terminal() {
+    let folder = Folder::new();
+    let refused = folder.ifog(["info", "\u{1b}[2J.safetensors"]).run();
+    refused.refused(1, &["\u{fffd}[2J.safetensors"]);
+}
+
+#[test]
 fn a_model_of_another_vocabulary() {
     let folder = Folder::new();
     folder.small_model();
