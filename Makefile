@@ -30,7 +30,7 @@ test-levels: ## the suites that compute, once for each instruction set of this m
 planted: ## every planted bug must be caught
 	RUSTFLAGS="--cfg ifog_planted" $(CARGO) test -p ifog-kernels --test planted --target-dir target/planted
 
-machine-code: ## product loops hold products alone; a planted bounds check is found
+machine-code: ## inner loops hold arithmetic alone; a planted bounds check and a planted call are found
 	$(CARGO) build --release -p ifog-kernels --features rayon
 	tests/scripts/check_machine_code.py target/release/libifog_kernels.rlib
 	RUSTFLAGS="--cfg ifog_planted" $(CARGO) build --release -p ifog-kernels --target-dir target/planted

@@ -57,6 +57,19 @@ mod chosen {
 
     use super::Bug;
 
+    /// The loop of a gate function with a call in it: `make machine-code` has to find it.
+    #[used]
+    static CALLING: fn(&mut [f32]) = exp::avx2;
+
+    mod exp {
+        use crate::{Level, math::exp_slice};
+
+        pub(super) fn avx2(values: &mut [f32]) {
+            let vectors = values.chunks_exact_mut(8);
+            vectors.for_each(|vector| exp_slice(Level::PORTABLE, vector));
+        }
+    }
+
     /// 1 + the bug; 0: none.
     static CHOSEN: AtomicUsize = AtomicUsize::new(0);
 
