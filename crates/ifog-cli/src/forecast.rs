@@ -14,7 +14,7 @@ use ifog::atomic_file::{check_writable, write_atomically};
 use ifog::corpus::{CorpusError, read_corpus_file};
 use ifog::forecast::evaluation::Evaluation;
 use ifog::forecast::scores::Scores;
-use ifog::forecast::{ForecastConfig, Forecaster, example};
+use ifog::forecast::{Forecast as Foretold, ForecastConfig, Forecaster, example};
 
 use crate::args::{at_least_one, cell_parser, not_negative, positive, positive_share};
 use crate::failure::Failure;
@@ -186,7 +186,11 @@ fn use_kept(args: &Forecast, model: &Path, csv: &Path) -> Result<(), Failure> {
         Forecaster::from_bytes(&bytes).map_err(|error| unusable(error.to_string()))?;
     let table = table(csv, &names, args.date.as_deref())?;
     let forecasts = forecaster.forecasts(&table.columns).map_err(Failure::of)?;
-    let next = Next::after(&table, forecaster.horizon(), forecasts.last());
+    let finite = |f: &&Foretold| [f.low, f.value, f.high].iter().all(|y| y.is_finite());
+    let Some(forecast) = forecasts.last().filter(finite) else {
+        return Err(unusable("what it forecasts is not a number".to_owned()));
+    };
+    let next = Next::after(&table, forecaster.horizon(), forecast);
     if args.json {
         return print_json(&next);
     }

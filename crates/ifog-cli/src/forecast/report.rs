@@ -123,7 +123,7 @@ impl Report {
             verdict: verdict(evaluation),
             nominal: NOMINAL,
             coverage: evaluation.coverage,
-            next: Next::after(table, forecaster.horizon(), Some(&evaluation.next)),
+            next: Next::after(table, forecaster.horizon(), &evaluation.next),
             test: evaluation.forecasts.iter().enumerate().map(row).collect(),
         }
     }
@@ -139,15 +139,13 @@ impl Report {
 }
 
 impl Next {
-    /// There is a forecast if the table has a row, and it has.
-    pub(super) fn after(table: &Table, horizon: usize, forecast: Option<&Forecast>) -> Self {
-        let part = |of: fn(&Forecast) -> f64| forecast.map_or(f64::NAN, of);
+    pub(super) fn after(table: &Table, horizon: usize, forecast: &Forecast) -> Self {
         Self {
             after: table.labels.last().cloned().unwrap_or_default(),
             horizon,
-            value: part(|f| f.value),
-            low: part(|f| f.low),
-            high: part(|f| f.high),
+            value: forecast.value,
+            low: forecast.low,
+            high: forecast.high,
         }
     }
 

@@ -156,6 +156,29 @@ fn what_is_to_be_kept_does_not_need_a_reader_of_the_report() {
 }
 
 #[test]
+fn a_kept_forecaster_that_forecasts_no_number_is_refused() {
+    let folder = Folder::new();
+    folder.file("saw.csv", saw(100));
+    let kept = folder
+        .ifog(["forecast", "saw.csv", "--save", "kept.safetensors"])
+        .args(QUICK)
+        .run();
+    kept.succeeded();
+    let mut bytes = fs::read(folder.path("kept.safetensors")).unwrap();
+    let (length, rest) = bytes.split_first_chunk_mut().unwrap();
+    let header = usize::try_from(u64::from_le_bytes(*length)).unwrap();
+    // Each is a number, but not their sum.
+    for parameter in rest[header..].chunks_exact_mut(4) {
+        parameter.copy_from_slice(&3e38f32.to_le_bytes());
+    }
+    folder.file("kept.safetensors", bytes);
+    let used = folder
+        .ifog(["forecast", "saw.csv", "--model", "kept.safetensors"])
+        .run();
+    used.refused(1, &["kept.safetensors cannot be used", "not a number"]);
+}
+
+#[test]
 fn odd_files_work() {
     let folder = Folder::new();
     let lines = |line: &dyn Fn(usize) -> String| (0..60).map(line).collect::<String>();
