@@ -20,7 +20,7 @@ use crate::level::{Kind, Level};
 use crate::machine::{MOST_LANES, multiply_add_body, read_body};
 use crate::math::{exp_body, sigmoid_body, tanh_body};
 use crate::outer::{Outer, outer_body, scatter_body};
-use crate::pack::Packed;
+use crate::pack::{Lanes, Packed};
 use crate::product::{Multiply, multiply_body};
 use crate::simd::{Microkernels, Simd};
 use crate::tile::{MAX_ROWS, Microkernel, Tile, most_rows, tile_body};
@@ -81,7 +81,7 @@ macro_rules! avx2 {
 macro_rules! avx512 {
     ($($item:tt)*) => {
         #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2,fma,avx512f,avx512dq")]
+        #[target_feature(enable = "avx2,fma,avx512f,avx512dq,avx512vl")]
         $($item)*
     };
 }
@@ -191,6 +191,10 @@ microkernels!(avx2, <f64 as Vectors>::Avx2, f64);
 microkernels!(avx512, <f32 as Vectors>::Avx512, f32);
 #[cfg(target_arch = "x86_64")]
 microkernels!(avx512, <f64 as Vectors>::Avx512, f64);
+#[cfg(target_arch = "x86_64")]
+microkernels!(avx512, <<f32 as Vectors>::Avx512 as Simd>::Narrow, f32);
+#[cfg(target_arch = "x86_64")]
+microkernels!(avx512, <<f64 as Vectors>::Avx512 as Simd>::Narrow, f64);
 
 /// The entries of one element type.
 macro_rules! implement {
@@ -204,14 +208,25 @@ macro_rules! implement {
 entries!(implement, f32);
 entries!(implement, f64);
 
-/// The level to use for a cell of `hidden` units. Half a vector of units is left to vectors of half the width: there
-/// are twice as many of their operations in a cycle.
+/// The level to use for a cell of `hidden` units. Half a vector of units is left to the level of vectors of half the
+/// width altogether: its steps are shorter.
 pub(crate) fn level_for<E: Element>(level: Level, hidden: usize) -> Level {
     match level.0 {
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512 if hidden <= <E as Vectors>::Avx2::LANES => Level(Kind::Avx2),
         _ => level,
     }
+}
+
+/// Elements of the vectors in packed panels. There are twice as many operations on vectors of half the width in a cycle.
+pub(crate) fn panel_lanes<E: Element>(level: Level) -> Lanes {
+    let whole = lanes::<E>(level);
+    let narrow = match level.0 {
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => <<E as Vectors>::Avx512 as Simd>::Narrow::LANES,
+        _ => whole,
+    };
+    Lanes { whole, narrow }
 }
 
 /// Elements in a vector of the level.

@@ -115,6 +115,7 @@ fn has_avx512() -> bool {
     has_avx2()
         && std::is_x86_feature_detected!("avx512f")
         && std::is_x86_feature_detected!("avx512dq")
+        && std::is_x86_feature_detected!("avx512vl")
 }
 
 // Without `std` there is no detection: a level is there if the whole build is made for it.
@@ -125,7 +126,12 @@ fn has_avx2() -> bool {
 
 #[cfg(all(target_arch = "x86_64", not(feature = "std")))]
 fn has_avx512() -> bool {
-    has_avx2() && cfg!(all(target_feature = "avx512f", target_feature = "avx512dq"))
+    has_avx2()
+        && cfg!(all(
+            target_feature = "avx512f",
+            target_feature = "avx512dq",
+            target_feature = "avx512vl"
+        ))
 }
 
 impl fmt::Display for Level {

@@ -252,7 +252,7 @@ pub(crate) unsafe fn outer_body<S: Simd>(
             }
             for panel in panels.clone() {
                 let (column, valid) = args.panel(panel, width);
-                pack_right::<S>(s, args, column, valid, k0, kc, right);
+                pack_right::<S>(s, args, (column, valid), k0, kc, right);
                 let mut place = lefts.cast_const();
                 for left in args.lefts.iter().flatten() {
                     let columns = parallel::share(left.m, part, parts);
@@ -315,31 +315,27 @@ unsafe fn pack_left<S: Simd>(
     }
 }
 
-/// Packs `[kc, width]` of the right factor, zero beyond its last column.
+/// Packs `[kc, valid]` of the right factor in whole vectors, zero beyond its last column.
 #[inline(always)]
 unsafe fn pack_right<S: Simd>(
     s: S,
     args: &Outer<S::Elem>,
-    column: usize,
-    valid: usize,
+    (column, valid): (usize, usize),
     k0: usize,
     kc: usize,
     to: *mut S::Elem,
 ) {
+    let vectors = valid.div_ceil(S::LANES);
     for k in 0..kc {
-        for v in 0..4 {
+        for v in 0..vectors {
             let lane = v * S::LANES;
             // SAFETY: `valid` columns exist from `column` on in each of the T·B rows.
             unsafe {
                 let row = args
                     .right
                     .add(args.reduce.row(k0 + k) * args.right_stride + column);
-                let vector = if lane >= valid {
-                    s.splat(S::Elem::ZERO)
-                } else {
-                    tile::load(s, row.add(lane), valid - lane)
-                };
-                s.store(to.add(k * 4 * S::LANES + lane), vector);
+                let vector = tile::load(s, row.add(lane), valid - lane);
+                s.store(to.add(k * vectors * S::LANES + lane), vector);
             }
         }
     }
@@ -357,7 +353,8 @@ unsafe fn tiles<S: Simd>(
     right: *const S::Elem,
 ) {
     let count = columns.len().div_ceil(most::<S>());
-    let whole = valid >= 4 * S::LANES;
+    let vectors = valid.div_ceil(S::LANES);
+    let whole = valid == vectors * S::LANES;
     let mut edge = Edge([[s.splat(S::Elem::ZERO); 4]; MAX_ROWS]);
     let slots = edge.0.as_mut_ptr().cast::<S::Elem>();
     let mut tile = Tile::blank();
@@ -381,13 +378,13 @@ unsafe fn tiles<S: Simd>(
             }
             if index + 1 < count {
                 for row in tile_columns(&columns, index + 1, count) {
-                    for v in 0..4 {
+                    for v in 0..vectors {
                         let next = left.out.wrapping_add(row * left.out_stride + column);
                         s.prefetch(next.wrapping_add(v * S::LANES));
                     }
                 }
             }
-            S::microkernel(here.len(), 4, false)(&tile);
+            S::microkernel(here.len(), vectors, false)(&tile);
             if !whole {
                 for r in 0..here.len() {
                     let slot = slots.add(r * 4 * S::LANES);

@@ -11,7 +11,8 @@
 //!
 //! In general a panel is `gates × blocks` vectors, a block being `LANES` units: LSTM 4×1, GRU
 //! reset-after 3×1, the z and r of GRU reset-before 2×2, everything else 1×4. The last panel may have fewer
-//! blocks; units beyond the last are zero, so no tile has a masked product.
+//! blocks; units beyond the last are zero, so no tile has a masked product. On AVX-512 the last panel is of vectors of
+//! half the width where that is less to pad: 20 units of an LSTM cost 16 + 8 rather than 32.
 //!
 //! A panel of K = 512 f32 rows at AVX-512 is 128 KiB: it lives in L2 while the row tiles sweep over it.
 
@@ -29,11 +30,20 @@ pub(crate) struct Layout {
     /// Vectors of one unit block, side by side.
     pub(crate) gates: usize,
     /// Unit blocks of a full panel.
-    pub(crate) blocks: usize,
+    blocks: usize,
     pub(crate) units: usize,
-    /// Kept, as a division takes longer than the rest of a small step.
-    unit_blocks: usize,
-    panels: usize,
+    /// Full panels. Kept, as a division takes longer than the rest of a small step.
+    full: usize,
+    /// The panel behind them: its unit blocks, 0 if there is none, and the elements of its vectors.
+    last: (usize, usize),
+}
+
+/// Elements of the vectors of a level.
+#[derive(Clone, Copy)]
+pub(crate) struct Lanes {
+    pub(crate) whole: usize,
+    /// Of the vectors for what is left of the units; the same where there are no others.
+    pub(crate) narrow: usize,
 }
 
 /// A matrix `[k, gates · units]` packed into panels.
@@ -54,35 +64,59 @@ pub(crate) struct Source<'a, E> {
 }
 
 impl Layout {
-    pub(crate) fn new(lanes: usize, gates: usize, blocks: usize, units: usize) -> Self {
-        let unit_blocks = units.div_ceil(lanes);
+    pub(crate) fn new(lanes: Lanes, gates: usize, blocks: usize, units: usize) -> Self {
+        let full = units / (blocks * lanes.whole);
+        let rest = units - full * blocks * lanes.whole;
+        let last = |lanes: usize| (rest.div_ceil(lanes), lanes);
+        let padded = |(blocks, lanes)| blocks * lanes;
+        let (wide, narrow) = (last(lanes.whole), last(lanes.narrow));
+        let is_narrow = narrow.0 <= blocks && padded(narrow) < padded(wide);
         Self {
-            lanes,
+            lanes: lanes.whole,
             gates,
             blocks,
             units,
-            unit_blocks,
-            panels: unit_blocks.div_ceil(blocks),
+            full,
+            last: if is_narrow { narrow } else { wide },
         }
     }
 
     /// A plain matrix: four vectors of columns a panel.
-    pub(crate) fn plain(lanes: usize, columns: usize) -> Self {
+    pub(crate) fn plain(lanes: Lanes, columns: usize) -> Self {
         Self::new(lanes, 1, 4, columns)
     }
 
     pub(crate) fn panels(&self) -> usize {
-        self.panels
+        self.full + usize::from(self.last.0 > 0)
     }
 
-    /// Unit blocks of panel p.
-    pub(crate) fn blocks_of(&self, panel: usize) -> usize {
-        self.blocks.min(self.unit_blocks - panel * self.blocks)
+    /// The panels of whole vectors; behind them there may be a narrow one.
+    pub(crate) fn wide_panels(&self) -> usize {
+        self.full + usize::from(self.last.0 > 0 && self.last.1 == self.lanes)
+    }
+
+    /// The first unit of a panel.
+    pub(crate) fn first_unit(&self, panel: usize) -> usize {
+        panel * self.blocks * self.lanes
+    }
+
+    /// Unit blocks of a panel, and the elements of its vectors.
+    fn blocks_of(&self, panel: usize) -> (usize, usize) {
+        match panel < self.full {
+            true => (self.blocks, self.lanes),
+            false => self.last,
+        }
+    }
+
+    /// Vectors of a panel, gates × unit blocks.
+    pub(crate) fn vectors(&self, panel: usize) -> usize {
+        self.gates * self.blocks_of(panel).0
     }
 
     /// Elements of a row in panel order, whole vectors: what the accumulators of all panels take.
     pub(crate) fn row_len(&self) -> usize {
-        self.unit_blocks * self.gates * self.lanes
+        let (blocks, lanes) = self.last;
+        self.gates * (self.first_unit(self.full) + blocks * lanes)
     }
 
     /// The panels of part `index` of `of`.
@@ -96,15 +130,15 @@ impl Layout {
     pub(crate) fn pack<E: Element>(&self, k: usize, source: Source<'_, E>, to: &mut [E]) {
         let mut rest = to;
         for panel in 0..self.panels() {
-            let here = self.blocks_of(panel);
-            let width = self.gates * here * self.lanes;
+            let (blocks, lanes) = self.blocks_of(panel);
+            let width = self.gates * blocks * lanes;
             let (rows, tail) = rest.split_at_mut(k * width);
             rest = tail;
             for gate in 0..self.gates {
-                for block in 0..here {
-                    let first = (panel * self.blocks + block) * self.lanes;
-                    let valid = self.lanes.min(self.units - first);
-                    let column = (gate * here + block) * self.lanes;
+                for block in 0..blocks {
+                    let first = self.first_unit(panel) + block * lanes;
+                    let valid = lanes.min(self.units - first);
+                    let column = (gate * blocks + block) * lanes;
                     let from = gate * source.gate_stride + first * source.unit_stride;
                     if source.unit_stride == 1 {
                         for (kk, row) in rows.chunks_exact_mut(width).enumerate() {
@@ -140,9 +174,9 @@ impl<E: Element> Packed<E> {
 
     /// The panel's rows: element (k, vector v, lane l) at `k·vectors·lanes + v·lanes + l`.
     pub(crate) fn panel(&self, panel: usize) -> *const E {
-        let full = self.layout.gates * self.layout.blocks * self.layout.lanes;
         debug_assert!(panel < self.layout.panels());
-        self.data.as_ptr().wrapping_add(panel * self.k * full)
+        let before = self.layout.gates * self.layout.first_unit(panel);
+        self.data.as_ptr().wrapping_add(self.k * before)
     }
 
     /// Writes all panels anew from `source`; allocates nothing.

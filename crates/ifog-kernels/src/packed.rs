@@ -197,7 +197,7 @@ impl<E: Element> PackedCell<E> {
 
 impl<E: Element> GateMatrix<E> {
     fn zeros(level: Level, shape: Shape, k: usize) -> Result<Self, ShapeError> {
-        let lanes = dispatch::lanes::<E>(level);
+        let lanes = dispatch::panel_lanes::<E>(level);
         let layout = |gates, blocks| Layout::new(lanes, gates, blocks, shape.hidden());
         let first = match shape.cell() {
             Cell::Rnn => layout(1, 4),
@@ -265,7 +265,7 @@ fn candidate_of<E>(source: Source<'_, E>) -> Source<'_, E> {
 impl<E: Element> Transposed<E> {
     fn zeros(level: Level, shape: Shape, dense_input: bool) -> Result<Self, ShapeError> {
         let (hidden, columns) = (shape.hidden(), shape.columns());
-        let plain = |k| Packed::zeros(Layout::plain(dispatch::lanes::<E>(level), hidden), k);
+        let plain = |k| Packed::zeros(Layout::plain(dispatch::panel_lanes::<E>(level), hidden), k);
         let two_sweeps = shape.cell() == Cell::Gru;
         Ok(Self {
             u: plain(if two_sweeps { 2 * hidden } else { columns })?,

@@ -30,7 +30,7 @@ impl<E: Element> PackedMatrix<E> {
         if k == 0 || n == 0 {
             return Err(ShapeError::Zero("a matrix dimension"));
         }
-        let lanes = dispatch::lanes::<E>(level);
+        let lanes = dispatch::panel_lanes::<E>(level);
         Ok(Self {
             level,
             packed: Packed::zeros(Layout::plain(lanes, n), k)?,
@@ -177,9 +177,8 @@ struct MultiplyOp<E> {
 impl<E> MultiplyOp<E> {
     /// First column of a panel, and how many there are from it on.
     #[inline(always)]
-    fn columns<S: Simd<Elem = E>>(&self, panel: Panel) -> (usize, usize) {
-        let column = panel.index * 4 * S::LANES;
-        (column, self.columns - column)
+    fn columns(&self, panel: Panel) -> (usize, usize) {
+        (panel.unit, self.columns - panel.unit)
     }
 }
 
@@ -188,7 +187,7 @@ impl<S: Simd> TileOp<S> for MultiplyOp<S::Elem> {
 
     #[inline(always)]
     unsafe fn start(&self, s: S, _row: usize, panel: Panel, slot: *mut S::Elem) -> *const S::Elem {
-        let (column, valid) = self.columns::<S>(panel);
+        let (column, valid) = self.columns(panel);
         // SAFETY: the bias has `columns` elements, and every vector of the panel starts before the last.
         unsafe {
             if self.bias.is_null() {
@@ -208,14 +207,14 @@ impl<S: Simd> TileOp<S> for MultiplyOp<S::Elem> {
 
     #[inline(always)]
     unsafe fn out(&self, row: usize, panel: Panel) -> Option<*mut S::Elem> {
-        let (column, valid) = self.columns::<S>(panel);
+        let (column, valid) = self.columns(panel);
         // SAFETY: the row has `columns` elements.
         (valid >= panel.vectors * S::LANES).then(|| unsafe { self.out.at(row).add(column) })
     }
 
     #[inline(always)]
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
-        let (column, valid) = self.columns::<S>(panel);
+        let (column, valid) = self.columns(panel);
         for v in 0..panel.vectors {
             let lane = v * S::LANES;
             // SAFETY: the row has `columns` elements, and vector v starts before the last.

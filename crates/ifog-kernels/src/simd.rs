@@ -39,6 +39,12 @@ pub trait Simd: Microkernels + Copy + Send + Sync {
     /// broadcast left value: 24 of 32 registers, 12 of 16.
     const ACCUMULATORS: usize;
 
+    /// Vectors of half the width for half a vector of units, or the same vectors where there are none.
+    type Narrow: Simd<Elem = Self::Elem>;
+
+    /// The token of the narrow vectors, which a machine with this level has.
+    fn narrow(self) -> Self::Narrow;
+
     /// The token. Its existence asserts that the level's instructions can run.
     ///
     /// # Safety

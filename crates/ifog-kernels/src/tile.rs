@@ -86,7 +86,8 @@ pub(crate) trait TileOp<S: Simd> {
 /// A panel of a layout.
 #[derive(Clone, Copy)]
 pub(crate) struct Panel {
-    pub(crate) index: usize,
+    /// The first.
+    pub(crate) unit: usize,
     /// Its vectors, gates × unit blocks.
     pub(crate) vectors: usize,
 }
@@ -200,7 +201,31 @@ impl<E: Element> Tile<E> {
 /// The left sides are valid for `rows`; the right sides have the same panels, and hold the rows that are asked of them;
 /// `op` is valid for the rows and panels.
 #[inline(always)]
-pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S>>(
+pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>>(
+    s: S,
+    op: &Op,
+    products: [Product<'_, S::Elem>; 2],
+    panels: Range<usize>,
+    rows: Range<usize>,
+) {
+    let wide = products[0].right.layout.wide_panels();
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let whole = panels.start..panels.end.min(wide);
+        sweep_panels(s, op, products, whole, rows.clone());
+        if S::Narrow::LANES < S::LANES {
+            let rest = panels.start.max(wide)..panels.end;
+            sweep_panels(s.narrow(), op, products, rest, rows);
+        }
+    }
+}
+
+/// [`sweep`] over panels of vectors of one width.
+///
+/// # Safety
+/// As for [`sweep`].
+#[inline(always)]
+unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
     s: S,
     op: &Op,
     products: [Product<'_, S::Elem>; 2],
@@ -219,8 +244,8 @@ pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S>>(
     let mut tile = Tile::blank();
     for index in panels {
         let panel = Panel {
-            index,
-            vectors: layout.gates * layout.blocks_of(index),
+            unit: layout.first_unit(index),
+            vectors: layout.vectors(index),
         };
         for (run, product) in tile.runs.iter_mut().zip(&products) {
             let first = product.first * panel.vectors * S::LANES;
@@ -275,7 +300,7 @@ unsafe fn sweep_row<S: Simd, Op: TileOp<S>>(
     for panel in panels {
         // SAFETY: passed on from the caller.
         unsafe {
-            match layout.gates * layout.blocks_of(panel) {
+            match layout.vectors(panel) {
                 1 => row_tile::<S, Op, 1>(s, op, &products, panel, row),
                 2 => row_tile::<S, Op, 2>(s, op, &products, panel, row),
                 3 => row_tile::<S, Op, 3>(s, op, &products, panel, row),
@@ -300,7 +325,10 @@ unsafe fn row_tile<S: Simd, Op: TileOp<S>, const NV: usize>(
     if !NV.is_multiple_of(Op::GATES) {
         return;
     }
-    let panel = Panel { index, vectors: NV };
+    let panel = Panel {
+        unit: products[0].right.layout.first_unit(index),
+        vectors: NV,
+    };
     let mut acc = [s.splat(S::Elem::ZERO); NV];
     let slot = acc.as_mut_ptr().cast::<S::Elem>();
     // SAFETY: passed on from the caller; `acc` takes the vectors of a row.

@@ -226,7 +226,7 @@ impl<S: Simd, C: CellBackward> TileOp<S> for Recur<S::Elem, C> {
             return;
         };
         for v in 0..panel.vectors {
-            let unit = (panel.index * 4 + v) * S::LANES;
+            let unit = panel.unit + v * S::LANES;
             // SAFETY: the caller vouches for row and panel.
             unsafe {
                 for column in (unit..args.width).step_by(h) {
@@ -247,7 +247,7 @@ impl<S: Simd, C: CellBackward> TileOp<S> for Recur<S::Elem, C> {
         let args = &self.args;
         let h = args.hidden;
         for v in 0..panel.vectors {
-            let unit = (panel.index * 4 + v) * S::LANES;
+            let unit = panel.unit + v * S::LANES;
             let valid = h - unit;
             // SAFETY: the caller vouches for row and panel.
             unsafe {

@@ -320,7 +320,7 @@ pub(crate) unsafe fn input_body<S: Simd>(
             out: args.out,
             bias: args.bias,
             offset,
-            width: layout.gates * layout.blocks * S::LANES,
+            gates: layout.gates,
         };
         let product = Product::new(args.left, packed);
         let panels = layout.share(share.0, share.1);
@@ -335,8 +335,8 @@ struct InputOp<E> {
     bias: *const E,
     /// Where the part of this sweep begins in a row.
     offset: usize,
-    /// Elements of a full panel in a row.
-    width: usize,
+    /// Vectors of one unit block.
+    gates: usize,
 }
 
 impl<S: Simd> TileOp<S> for InputOp<S::Elem> {
@@ -351,19 +351,19 @@ impl<S: Simd> TileOp<S> for InputOp<S::Elem> {
         _slot: *mut S::Elem,
     ) -> *const S::Elem {
         // SAFETY: the bias is a row of all panels.
-        unsafe { self.bias.add(self.offset + panel.index * self.width) }
+        unsafe { self.bias.add(self.offset + panel.unit * self.gates) }
     }
 
     #[inline(always)]
     unsafe fn out(&self, row: usize, panel: Panel) -> Option<*mut S::Elem> {
         // SAFETY: the row has all panels.
-        Some(unsafe { self.out.at(row).add(self.offset + panel.index * self.width) })
+        Some(unsafe { self.out.at(row).add(self.offset + panel.unit * self.gates) })
     }
 
     #[inline(always)]
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
         // SAFETY: the row has all panels.
-        let to = unsafe { self.out.at(row).add(self.offset + panel.index * self.width) };
+        let to = unsafe { self.out.at(row).add(self.offset + panel.unit * self.gates) };
         for v in 0..panel.vectors {
             // SAFETY: the vectors of the panel lie in the row.
             unsafe { s.store(to.add(v * S::LANES), s.load(acc.add(v * S::LANES))) };

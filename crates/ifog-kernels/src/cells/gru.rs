@@ -78,7 +78,7 @@ impl<S: Simd> TileOp<S> for ForwardGates<S::Elem> {
     #[inline(always)]
     unsafe fn start(&self, _s: S, row: usize, panel: Panel, _slot: *mut S::Elem) -> *const S::Elem {
         // SAFETY: the caller vouches for row and panel.
-        unsafe { self.step.init(row).add(panel.index * 4 * S::LANES) }
+        unsafe { self.step.init(row).add(panel.unit * 2) }
     }
 
     #[inline(always)]
@@ -86,7 +86,7 @@ impl<S: Simd> TileOp<S> for ForwardGates<S::Elem> {
         let h = self.step.hidden;
         let blocks = panel.vectors / 2;
         for block in 0..blocks {
-            let unit = (panel.index * 2 + block) * S::LANES;
+            let unit = panel.unit + block * S::LANES;
             let valid = h - unit;
             // SAFETY: the caller vouches for row and panel.
             unsafe {
@@ -109,11 +109,7 @@ impl<S: Simd> TileOp<S> for ForwardCandidate<S::Elem> {
     #[inline(always)]
     unsafe fn start(&self, _s: S, row: usize, panel: Panel, _slot: *mut S::Elem) -> *const S::Elem {
         // SAFETY: the caller vouches for row and panel.
-        unsafe {
-            self.step
-                .init(row)
-                .add(self.offset + panel.index * 4 * S::LANES)
-        }
+        unsafe { self.step.init(row).add(self.offset + panel.unit) }
     }
 
     #[inline(always)]
@@ -121,7 +117,7 @@ impl<S: Simd> TileOp<S> for ForwardCandidate<S::Elem> {
         let h = self.step.hidden;
         let one = s.splat(S::Elem::ONE);
         for v in 0..panel.vectors {
-            let unit = (panel.index * 4 + v) * S::LANES;
+            let unit = panel.unit + v * S::LANES;
             let valid = h - unit;
             // SAFETY: the caller vouches for row and panel.
             unsafe {
@@ -219,7 +215,7 @@ impl<S: Simd> TileOp<S> for BackwardReset<S::Elem> {
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
         let one = s.splat(S::Elem::ONE);
         for v in 0..panel.vectors {
-            let unit = (panel.index * 4 + v) * S::LANES;
+            let unit = panel.unit + v * S::LANES;
             let valid = self.step.hidden - unit;
             // SAFETY: the caller vouches for row and panel.
             unsafe {

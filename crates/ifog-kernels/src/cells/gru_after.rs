@@ -61,10 +61,10 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
     unsafe fn start(&self, s: S, row: usize, panel: Panel, slot: *mut S::Elem) -> *const S::Elem {
         // SAFETY: the caller vouches for row, panel and slot.
         unsafe {
-            let a = self.step.init(row).add(panel.index * 3 * S::LANES);
+            let a = self.step.init(row).add(panel.unit * 3);
             s.store(slot, s.load(a));
             s.store(slot.add(S::LANES), s.load(a.add(S::LANES)));
-            let bias = s.load(self.bias_hidden.add(panel.index * S::LANES));
+            let bias = s.load(self.bias_hidden.add(panel.unit));
             s.store(slot.add(2 * S::LANES), bias);
         }
         slot
@@ -73,7 +73,7 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
     #[inline(always)]
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
         let h = self.step.hidden;
-        let unit = panel.index * S::LANES;
+        let unit = panel.unit;
         let valid = h - unit;
         let one = s.splat(S::Elem::ONE);
         // SAFETY: a row of this panel is r, z and q.
@@ -82,7 +82,7 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
         let z = sigmoid_v(s, a_z);
         // SAFETY: the caller vouches for row and panel.
         unsafe {
-            let a_n = s.load(self.step.init(row).add((panel.index * 3 + 2) * S::LANES));
+            let a_n = s.load(self.step.init(row).add(panel.unit * 3 + 2 * S::LANES));
             let n = tanh_v(s, s.mul_add(r, q, a_n));
             let before = tile::load(s, self.step.h_before.at(row).add(unit), valid);
             let new = s.mul_add(z, before, s.mul(s.sub(one, z), n));

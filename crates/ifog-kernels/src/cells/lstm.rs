@@ -62,13 +62,13 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
     #[inline(always)]
     unsafe fn start(&self, _s: S, row: usize, panel: Panel, _slot: *mut S::Elem) -> *const S::Elem {
         // SAFETY: the caller vouches for row and panel.
-        unsafe { self.step.init(row).add(panel.index * 4 * S::LANES) }
+        unsafe { self.step.init(row).add(panel.unit * 4) }
     }
 
     #[inline(always)]
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
         let h = self.step.hidden;
-        let unit = panel.index * S::LANES;
+        let unit = panel.unit;
         let valid = h - unit;
         // SAFETY: a row of an LSTM panel is the four gates.
         let a = unsafe { tile::vectors::<S, 4>(s, acc) };

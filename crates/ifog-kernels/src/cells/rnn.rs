@@ -42,13 +42,13 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
     #[inline(always)]
     unsafe fn start(&self, _s: S, row: usize, panel: Panel, _slot: *mut S::Elem) -> *const S::Elem {
         // SAFETY: the caller vouches for row and panel.
-        unsafe { self.step.init(row).add(panel.index * 4 * S::LANES) }
+        unsafe { self.step.init(row).add(panel.unit) }
     }
 
     #[inline(always)]
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
         for v in 0..panel.vectors {
-            let unit = (panel.index * 4 + v) * S::LANES;
+            let unit = panel.unit + v * S::LANES;
             let valid = self.step.hidden - unit;
             // SAFETY: the caller vouches for row and panel.
             unsafe {

@@ -38,6 +38,12 @@ macro_rules! avx2 {
             type V = $v;
             const LANES: usize = $lanes;
             const ACCUMULATORS: usize = 12;
+            type Narrow = Self;
+
+            #[inline(always)]
+            fn narrow(self) -> Self {
+                self
+            }
 
             #[inline(always)]
             unsafe fn assume_supported() -> Self {

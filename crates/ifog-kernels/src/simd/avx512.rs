@@ -1,4 +1,4 @@
-//! AVX-512 (F and DQ): 16 lanes of f32, 8 of f64, 32 registers, masked tails.
+//! AVX-512 (F, DQ and VL): 16 lanes of f32, 8 of f64, 32 registers, masked tails; and vectors of half the width.
 
 use core::arch::x86_64::*;
 
@@ -12,10 +12,18 @@ pub struct Avx512F32(());
 #[derive(Clone, Copy)]
 pub struct Avx512F64(());
 
+/// AVX-512, f32, vectors of 256 bits.
+#[derive(Clone, Copy)]
+pub struct Avx512HalfF32(());
+
+/// AVX-512, f64, vectors of 256 bits.
+#[derive(Clone, Copy)]
+pub struct Avx512HalfF64(());
+
 /// One intrinsic.
 macro_rules! op {
     ($e:expr) => {{
-        // SAFETY: `self` exists, so the CPU has AVX-512 F and DQ; memory operands are vouched for by
+        // SAFETY: `self` exists, so the CPU has AVX-512 F, DQ and VL; memory operands are vouched for by
         // the caller of the method.
         #[allow(clippy::macro_metavars_in_unsafe, reason = "one reason for every intrinsic here")]
         unsafe {
@@ -25,7 +33,7 @@ macro_rules! op {
 }
 
 macro_rules! avx512 {
-    ($token:ident, $t:ty, $v:ty, $lanes:expr, $mask:ty, $mantissa:expr,
+    ($token:ident, $narrow:ident, $t:ty, $v:ty, $lanes:expr, $mask:ty, $mantissa:expr,
      $set1:ident $load:ident $store:ident $maskload:ident $maskstore:ident
      $add:ident $sub:ident $mul:ident $div:ident $fmadd:ident $min:ident $max:ident
      $and:ident $andnot:ident $or:ident $cmp:ident $blend:ident
@@ -34,6 +42,12 @@ macro_rules! avx512 {
             type V = $v;
             const LANES: usize = $lanes;
             const ACCUMULATORS: usize = 24;
+            type Narrow = $narrow;
+
+            #[inline(always)]
+            fn narrow(self) -> $narrow {
+                $narrow(())
+            }
 
             #[inline(always)]
             unsafe fn assume_supported() -> Self {
@@ -123,13 +137,23 @@ macro_rules! avx512 {
     };
 }
 
-avx512!(Avx512F32, f32, __m512, 16, __mmask16, 23,
+avx512!(Avx512F32, Avx512HalfF32, f32, __m512, 16, __mmask16, 23,
     _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_maskz_loadu_ps _mm512_mask_storeu_ps
     _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_fmadd_ps _mm512_min_ps _mm512_max_ps
     _mm512_and_ps _mm512_andnot_ps _mm512_or_ps _mm512_cmp_ps_mask _mm512_mask_blend_ps
     _mm512_slli_epi32 _mm512_add_epi32 _mm512_castps_si512 _mm512_castsi512_ps);
-avx512!(Avx512F64, f64, __m512d, 8, __mmask8, 52,
+avx512!(Avx512HalfF32, Self, f32, __m256, 8, __mmask8, 23,
+    _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_maskz_loadu_ps _mm256_mask_storeu_ps
+    _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps _mm256_fmadd_ps _mm256_min_ps _mm256_max_ps
+    _mm256_and_ps _mm256_andnot_ps _mm256_or_ps _mm256_cmp_ps_mask _mm256_mask_blend_ps
+    _mm256_slli_epi32 _mm256_add_epi32 _mm256_castps_si256 _mm256_castsi256_ps);
+avx512!(Avx512F64, Avx512HalfF64, f64, __m512d, 8, __mmask8, 52,
     _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_maskz_loadu_pd _mm512_mask_storeu_pd
     _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd _mm512_fmadd_pd _mm512_min_pd _mm512_max_pd
     _mm512_and_pd _mm512_andnot_pd _mm512_or_pd _mm512_cmp_pd_mask _mm512_mask_blend_pd
     _mm512_slli_epi64 _mm512_add_epi64 _mm512_castpd_si512 _mm512_castsi512_pd);
+avx512!(Avx512HalfF64, Self, f64, __m256d, 4, __mmask8, 52,
+    _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_maskz_loadu_pd _mm256_mask_storeu_pd
+    _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_div_pd _mm256_fmadd_pd _mm256_min_pd _mm256_max_pd
+    _mm256_and_pd _mm256_andnot_pd _mm256_or_pd _mm256_cmp_pd_mask _mm256_mask_blend_pd
+    _mm256_slli_epi64 _mm256_add_epi64 _mm256_castpd_si256 _mm256_castsi256_pd);

@@ -24,6 +24,12 @@ macro_rules! arrays {
             type V = [$t; LANES];
             const LANES: usize = LANES;
             const ACCUMULATORS: usize = 8;
+            type Narrow = Self;
+
+            #[inline(always)]
+            fn narrow(self) -> Self {
+                self
+            }
 
             #[inline(always)]
             unsafe fn assume_supported() -> Self {
