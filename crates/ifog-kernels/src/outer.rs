@@ -26,6 +26,13 @@ use crate::tile::{self, MAX_ROWS, Tile};
 /// Rows packed at a time. More: fewer passes over `out`, but the blocks leave L2.
 const KC: usize = 512;
 
+/// Rows of the left factor that are packed for all tiles before the next ones: 16 rows of 512 columns fill L1.
+const ROWS_TO_ALL: usize = 16;
+
+/// Elements behind the block of a tile, which the vector of its last row may spill into. A line, so that blocks do not lie
+/// a power of two apart.
+const SLACK: usize = 16;
+
 /// The rows to reduce over: `steps` slabs of `batch` rows.
 #[derive(Clone, Copy)]
 pub(crate) struct Reduce {
@@ -99,6 +106,25 @@ impl Reduce {
     fn row(self, k: usize) -> usize {
         (self.steps - 1 - k / self.batch) * self.batch + k % self.batch
     }
+
+    /// The rows of the places `ks`, in that order, as ranges of rows that lie one behind the other.
+    #[inline(always)]
+    fn runs(self, ks: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let mut k = ks.start;
+        let (mut step, mut first) = (self.steps - 1 - k / self.batch, k % self.batch);
+        core::iter::from_fn(move || {
+            if k == ks.end {
+                return None;
+            }
+            let row = step * self.batch + first;
+            let len = (self.batch - first).min(ks.end - k);
+            k += len;
+            // From the beginning of the step before.
+            step = step.saturating_sub(1);
+            first = 0;
+            Some(row..row + len)
+        })
+    }
 }
 
 /// `out += leftᵀ · right`, and `bias += Σ rows of right`, reduced over the rows last step first.
@@ -163,8 +189,8 @@ pub fn accumulate_outer<E: Element>(
 
 /// Elements of scratch for [`accumulate_outer`] with left factors of `m` columns in all.
 pub fn outer_scratch_len(m: usize, threads: Threads) -> usize {
-    // Left block, ones, right block of the widest level, each rounded up to a line, and the slack of a vector.
-    threads.count() * (KC * (m + 1 + 4 * 16) + 4 * 16)
+    // Left block with the slack of its tiles, ones, right block of the widest level, and what rounds up to a line.
+    threads.count() * ((KC + SLACK) * (m + 1) + KC * 4 * 16 + 16)
 }
 
 /// A column of ones on the left: out is the sum of the right rows, of `n` columns.
@@ -247,19 +273,19 @@ pub(crate) unsafe fn outer_body<S: Simd>(
             let mut place = lefts;
             for left in args.lefts.iter().flatten() {
                 let columns = parallel::share(left.m, part, parts);
-                pack_left(s, args.reduce, left, columns.clone(), k0, kc, place);
-                place = place.add(kc * columns.len());
+                pack_left(s, args.reduce, left, columns.clone(), k0..k0 + kc, place);
+                place = place.add((kc + SLACK) * columns.len());
             }
             for panel in panels.clone() {
                 let (column, valid) = args.panel(panel, width);
-                pack_right::<S>(s, args, (column, valid), k0, kc, right);
+                pack_right::<S>(s, args, (column, valid), k0..k0 + kc, right);
                 let mut place = lefts.cast_const();
                 for left in args.lefts.iter().flatten() {
                     let columns = parallel::share(left.m, part, parts);
                     if (left.columns.0..left.columns.1).contains(&column) {
                         tiles(s, left, columns.clone(), (column, valid), kc, place, right);
                     }
-                    place = place.add(kc * columns.len());
+                    place = place.add((kc + SLACK) * columns.len());
                 }
             }
         }
@@ -279,63 +305,67 @@ fn tile_columns(columns: &Range<usize>, tile: usize, tiles: usize) -> Range<usiz
     columns.start + share.start..columns.start + share.end
 }
 
-/// Packs `[kc, columns]` tile by tile: element (k, column c of the tile) at `k · tile width + c`.
+/// Packs `[ks, columns]` tile by tile: element (k, column c of the tile) at `k · tile width + c`. Some rows at a time go to
+/// all tiles, so that they are read once and in order.
 #[inline(always)]
 unsafe fn pack_left<S: Simd>(
     s: S,
     reduce: Reduce,
     left: &Left<S::Elem>,
     columns: Range<usize>,
-    k0: usize,
-    kc: usize,
-    mut to: *mut S::Elem,
+    ks: Range<usize>,
+    to: *mut S::Elem,
 ) {
     let tiles = columns.len().div_ceil(most::<S>());
-    for tile in 0..tiles {
-        let here = tile_columns(&columns, tile, tiles);
-        for k in 0..kc {
-            // SAFETY: the row is one of T·B, the columns are of the left; `to` has kc · columns elements.
+    for first in ks.clone().step_by(ROWS_TO_ALL) {
+        let some = first..ks.end.min(first + ROWS_TO_ALL);
+        let mut tile_start = to;
+        for tile in 0..tiles {
+            let here = tile_columns(&columns, tile, tiles);
+            // SAFETY: the rows are of T·B, the columns are of the left; `to` has len(ks) · columns elements and the slack of
+            // each tile.
             unsafe {
-                if left.base.is_null() {
-                    let lost = planted(Bug::BiasMissesARow) && k0 + k == 0;
-                    to.write(if lost { S::Elem::ZERO } else { S::Elem::ONE });
-                } else {
-                    let from = left
-                        .base
-                        .add(reduce.row(k0 + k) * left.row_stride + here.start);
-                    // A whole vector: what is too much is overwritten by the next row, or lies in the slack of the
-                    // scratch.
-                    for c in (0..here.len()).step_by(S::LANES) {
-                        s.store(to.add(c), tile::load(s, from.add(c), here.len() - c));
+                let mut to = tile_start.add((first - ks.start) * here.len());
+                for run in reduce.runs(some.clone()) {
+                    for row in run {
+                        if left.base.is_null() {
+                            let lost = planted(Bug::BiasMissesARow)
+                                && row == (reduce.steps - 1) * reduce.batch;
+                            to.write(if lost { S::Elem::ZERO } else { S::Elem::ONE });
+                        } else {
+                            let from = left.base.add(row * left.row_stride + here.start);
+                            // A whole vector: what is too much is overwritten by the next row, or lies in the slack.
+                            for c in (0..here.len()).step_by(S::LANES) {
+                                s.store(to.add(c), tile::load(s, from.add(c), here.len() - c));
+                            }
+                        }
+                        to = to.add(here.len());
                     }
                 }
-                to = to.add(here.len());
+                tile_start = tile_start.add(ks.len() * here.len() + SLACK);
             }
         }
     }
 }
 
-/// Packs `[kc, valid]` of the right factor in whole vectors, zero beyond its last column.
+/// Packs `[ks, valid]` of the right factor in whole vectors, zero beyond its last column.
 #[inline(always)]
 unsafe fn pack_right<S: Simd>(
     s: S,
     args: &Outer<S::Elem>,
     (column, valid): (usize, usize),
-    k0: usize,
-    kc: usize,
-    to: *mut S::Elem,
+    ks: Range<usize>,
+    mut to: *mut S::Elem,
 ) {
-    let vectors = valid.div_ceil(S::LANES);
-    for k in 0..kc {
-        for v in 0..vectors {
-            let lane = v * S::LANES;
-            // SAFETY: `valid` columns exist from `column` on in each of the T·B rows.
-            unsafe {
-                let row = args
-                    .right
-                    .add(args.reduce.row(k0 + k) * args.right_stride + column);
-                let vector = tile::load(s, row.add(lane), valid - lane);
-                s.store(to.add(k * vectors * S::LANES + lane), vector);
+    for run in args.reduce.runs(ks) {
+        for row in run {
+            for lane in (0..valid).step_by(S::LANES) {
+                // SAFETY: `valid` columns exist from `column` on in each of the T·B rows; `to` takes their vectors.
+                unsafe {
+                    let from = args.right.add(row * args.right_stride + column + lane);
+                    s.store(to, tile::load(s, from, valid - lane));
+                    to = to.add(S::LANES);
+                }
             }
         }
     }
@@ -391,7 +421,7 @@ unsafe fn tiles<S: Simd>(
                     copy_lanes(s, out(r), slot.cast_const(), valid);
                 }
             }
-            packed = packed.add(kc * here.len());
+            packed = packed.add(kc * here.len() + SLACK);
         }
     }
 }

@@ -213,7 +213,7 @@ impl<S: Simd> TileOp<S> for MultiplyOp<S::Elem> {
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         let (column, valid) = self.columns(panel);
         for v in 0..panel.vectors {
             let lane = v * S::LANES;

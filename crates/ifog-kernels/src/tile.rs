@@ -75,12 +75,20 @@ pub(crate) trait TileOp<S: Simd> {
     #[inline(always)]
     unsafe fn expect(&self, _s: S, _row: usize, _panel: Panel) {}
 
-    /// Consumes the accumulators of a row for which there is no [`TileOp::out`].
+    /// Consumes the accumulators of a row for which there is no [`TileOp::out`]; may leave something in their place.
     ///
     /// # Safety
     /// The op's pointers are valid for `row` and `panel`, and no other thread touches that part; `acc` holds the
     /// vectors of a row.
-    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem);
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem);
+
+    /// Consumes what [`TileOp::finish`] has left, when all rows of the tile have got so far: two short chains of operations
+    /// instead of a long one, so that the processor sees enough rows ahead to be busy.
+    ///
+    /// # Safety
+    /// As for [`TileOp::finish`].
+    #[inline(always)]
+    unsafe fn conclude(&self, _s: S, _row: usize, _panel: Panel, _left: *const S::Elem) {}
 }
 
 /// A panel of a layout.
@@ -277,6 +285,9 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
                     for (r, row) in (first..end).enumerate() {
                         op.finish(s, row, panel, slot(r));
                     }
+                    for (r, row) in (first..end).enumerate() {
+                        op.conclude(s, row, panel, slot(r));
+                    }
                 }
             }
         }
@@ -353,6 +364,7 @@ unsafe fn row_tile<S: Simd, Op: TileOp<S>, const NV: usize>(
         }
         if out.is_none() {
             op.finish(s, row, panel, slot);
+            op.conclude(s, row, panel, slot);
         }
     }
 }

@@ -243,7 +243,7 @@ impl<S: Simd, C: CellBackward> TileOp<S> for Recur<S::Elem, C> {
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         let args = &self.args;
         let h = args.hidden;
         for v in 0..panel.vectors {

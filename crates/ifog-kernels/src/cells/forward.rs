@@ -361,7 +361,7 @@ impl<S: Simd> TileOp<S> for InputOp<S::Elem> {
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         // SAFETY: the row has all panels.
         let to = unsafe { self.out.at(row).add(self.offset + panel.unit * self.gates) };
         for v in 0..panel.vectors {

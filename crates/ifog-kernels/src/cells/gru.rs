@@ -82,7 +82,7 @@ impl<S: Simd> TileOp<S> for ForwardGates<S::Elem> {
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         let h = self.step.hidden;
         let blocks = panel.vectors / 2;
         for block in 0..blocks {
@@ -113,7 +113,7 @@ impl<S: Simd> TileOp<S> for ForwardCandidate<S::Elem> {
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         let h = self.step.hidden;
         let one = s.splat(S::Elem::ONE);
         for v in 0..panel.vectors {
@@ -212,7 +212,7 @@ impl<S: Simd> TileOp<S> for BackwardReset<S::Elem> {
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         let one = s.splat(S::Elem::ONE);
         for v in 0..panel.vectors {
             let unit = panel.unit + v * S::LANES;

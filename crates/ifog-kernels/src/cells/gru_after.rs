@@ -71,28 +71,44 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         let h = self.step.hidden;
         let unit = panel.unit;
         let valid = h - unit;
-        let one = s.splat(S::Elem::ONE);
         // SAFETY: a row of this panel is r, z and q.
         let [a_r, a_z, q] = unsafe { tile::vectors::<S, 3>(s, acc) };
         let r = sigmoid_v(s, a_r);
         let z = sigmoid_v(s, a_z);
         // SAFETY: the caller vouches for row and panel.
         unsafe {
-            let a_n = s.load(self.step.init(row).add(panel.unit * 3 + 2 * S::LANES));
-            let n = tanh_v(s, s.mul_add(r, q, a_n));
-            let before = tile::load(s, self.step.h_before.at(row).add(unit), valid);
-            let new = s.mul_add(z, before, s.mul(s.sub(one, z), n));
-            tile::store(s, self.step.h.at(row).add(unit), new, valid);
+            let a_n = s.load(self.step.init(row).add(unit * 3 + 2 * S::LANES));
+            s.store(acc, z);
+            s.store(acc.add(S::LANES), s.mul_add(r, q, a_n));
             if let Some(gates) = self.step.gates(row) {
                 let gates = gates.add(unit);
                 tile::store(s, gates, r, valid);
                 tile::store(s, gates.add(h), z, valid);
-                tile::store(s, gates.add(2 * h), n, valid);
                 tile::store(s, gates.add(3 * h), q, valid);
+            }
+        }
+    }
+
+    /// n and h' from z and the argument of tanh.
+    #[inline(always)]
+    unsafe fn conclude(&self, s: S, row: usize, panel: Panel, left: *const S::Elem) {
+        let h = self.step.hidden;
+        let unit = panel.unit;
+        let valid = h - unit;
+        let one = s.splat(S::Elem::ONE);
+        // SAFETY: the caller vouches for row and panel; `finish` has left two vectors.
+        unsafe {
+            let [z, a] = tile::vectors::<S, 2>(s, left);
+            let n = tanh_v(s, a);
+            let before = tile::load(s, self.step.h_before.at(row).add(unit), valid);
+            let new = s.mul_add(z, before, s.mul(s.sub(one, z), n));
+            tile::store(s, self.step.h.at(row).add(unit), new, valid);
+            if let Some(gates) = self.step.gates(row) {
+                tile::store(s, gates.add(2 * h + unit), n, valid);
             }
         }
     }

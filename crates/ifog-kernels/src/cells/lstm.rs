@@ -66,7 +66,7 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         let h = self.step.hidden;
         let unit = panel.unit;
         let valid = h - unit;
@@ -79,12 +79,8 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
             let c_before = tile::load(s, self.c_before.add(row * h + unit), valid);
             let c = s.mul_add(f, c_before, s.mul(i, g));
             tile::store(s, self.c.add(row * h + unit), c, valid);
-            tile::store(
-                s,
-                self.step.h.at(row).add(unit),
-                s.mul(o, tanh_v(s, c)),
-                valid,
-            );
+            s.store(acc, o);
+            s.store(acc.add(S::LANES), c);
             if let Some(gates) = self.step.gates(row) {
                 let gates = gates.add(unit);
                 tile::store(s, gates, i, valid);
@@ -92,6 +88,18 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
                 tile::store(s, gates.add(2 * h), o, valid);
                 tile::store(s, gates.add(3 * h), g, valid);
             }
+        }
+    }
+
+    /// h' from o and c'.
+    #[inline(always)]
+    unsafe fn conclude(&self, s: S, row: usize, panel: Panel, left: *const S::Elem) {
+        // SAFETY: the caller vouches for row and panel; `finish` has left two vectors.
+        unsafe {
+            let [o, c] = tile::vectors::<S, 2>(s, left);
+            let h = s.mul(o, tanh_v(s, c));
+            let valid = self.step.hidden - panel.unit;
+            tile::store(s, self.step.h.at(row).add(panel.unit), h, valid);
         }
     }
 }

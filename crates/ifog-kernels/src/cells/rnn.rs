@@ -46,7 +46,7 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *const S::Elem) {
+    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         for v in 0..panel.vectors {
             let unit = panel.unit + v * S::LANES;
             let valid = self.step.hidden - unit;
