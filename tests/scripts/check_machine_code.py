@@ -20,7 +20,14 @@ import subprocess
 import sys
 
 # Multiply-adds of the largest tile: rows x vectors.
-TILES = {"Avx512F32": 24, "Avx512F64": 24, "Avx2F32": 12, "Avx2F64": 12}
+TILES = {
+    "Avx512F32": 24,
+    "Avx512F64": 24,
+    "Avx512HalfF32": 24,
+    "Avx512HalfF64": 24,
+    "Avx2F32": 12,
+    "Avx2F64": 12,
+}
 # Slices by function and level: one loop for f32, one for f64.
 SLICES = [(name, level) for name in ("exp", "sigmoid", "tanh") for level in ("avx512", "avx2", "portable")]
 

@@ -221,14 +221,14 @@ mod threads {
     }
 
     /// Fewer rows than threads and a megabyte of weights: the threads share the units of each step. With 20 threads
-    /// there are more of them than panels.
+    /// there are more of them than panels. On AVX-512 the last panel is a narrow one.
     #[test]
     fn units_dealt_to_threads() {
         for (cell, hidden) in [
-            (Cell::Lstm, 272),
-            (Cell::Gru, 301),
-            (Cell::GruAfter, 299),
-            (Cell::Rnn, 521),
+            (Cell::Lstm, 277),
+            (Cell::Gru, 293),
+            (Cell::GruAfter, 291),
+            (Cell::Rnn, 529),
         ] {
             for batch in [1, 2] {
                 for seed in 0..3 {
