@@ -158,7 +158,7 @@ fn untrained(args: &Flow, layout: &Layout, tokens: &[u32]) -> Result<Network, Fa
     // Before the weights are drawn.
     let config = config(args);
     config.check_memory(layout).map_err(Failure::of)?;
-    let weights = initial_parameters(layout, Init::Uniform, 1.0, args.report.seed);
+    let weights = initial_parameters(layout, Init::FanIn, 1.0, args.report.seed);
     let flow = Measured::measure(layout, &weights, tokens, config).map_err(Failure::of)?;
     Ok(Network::new(name, layout, &weights, &flow))
 }
