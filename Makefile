@@ -5,7 +5,7 @@ LEVELS := $(shell grep -q avx512dq /proc/cpuinfo 2>/dev/null && echo avx2) scala
 FUZZ_SECONDS ?= 20
 FUZZ_TARGETS := product cell_forward checkpoint corpus training_state run_config forecaster series
 
-.PHONY: check test test-features test-levels planted machine-code instructions bench bench-test peers faults view-pages fuzz-smoke package exhaustive
+.PHONY: check test test-features test-single test-levels planted machine-code instructions bench bench-test peers faults view-pages fuzz-smoke package exhaustive
 
 check: ## format, lints, docs: warnings are errors
 	$(CARGO) fmt --all --check
@@ -17,10 +17,12 @@ check: ## format, lints, docs: warnings are errors
 test: ## everything, the README's second command
 	$(CARGO) test --workspace
 
-test-features: ## the kernels on `core` and `alloc` alone and with every feature, the model without threads
+test-features: ## the kernels on `core` and `alloc` alone and with every feature
 	$(CARGO) test -p ifog-kernels --no-default-features --test '*'
 	$(CARGO) test -p ifog-kernels --all-features --doc
 	$(CARGO) test -p ifog-kernels --all-features --test limits
+
+test-single: ## the model compiled without threads; `make check` only compiles it
 	$(CARGO) test -p ifog --no-default-features --lib
 
 test-levels: ## the suites that compute, once for each instruction set of this machine but the best
