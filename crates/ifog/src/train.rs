@@ -12,7 +12,7 @@ use crate::clip::Clipper;
 use crate::corpus::{Corpus, PartName, TrainingWindows, Window};
 use crate::cost::training_flops;
 use crate::dropout::Dropout;
-use crate::init::{Init, chrono_biases, initial_parameters};
+use crate::init::{chrono_biases, initial_parameters};
 use crate::language_model::{LanguageModel, evaluate};
 use crate::learning_rate::LearningRate;
 use crate::network::{Learner, Packed};
@@ -24,7 +24,7 @@ use crate::row_dropout::RowDropout;
 use crate::safetensors::data_digest;
 use crate::vocabulary::Vocabulary;
 
-use tying::tie;
+use tying::start_tied;
 
 pub use checkpoints::Checkpoints;
 pub use config::{OptimizerName, ScheduleName, TrainConfig};
@@ -96,14 +96,7 @@ impl Trainer {
             chrono_biases(&layout, &mut parameters, config.chrono);
         }
         if config.tie {
-            if config.init == Init::FanIn {
-                // What reads one symbol at a time now also predicts it from H inputs.
-                let scale = 1.0 / (layout.config().hidden as f32).sqrt();
-                parameters[layout.embedding()]
-                    .iter_mut()
-                    .for_each(|e| *e *= scale);
-            }
-            tie(&layout, &mut parameters);
+            start_tied(&layout, &mut parameters);
         }
         let rng = Rng::new(config.seed, Stream::Dropout);
         let dropout = Dropout::new(config.dropout, layout.widths(), room * batch, rng);
@@ -311,6 +304,13 @@ mod tests {
         };
         let mut trainer = Trainer::new(config, TEXT).unwrap();
         let before = trainer.model.parameters.clone();
+        // Drawn for the H = 8 inputs of the decoder, not as rows that are read alone.
+        let limit = (3.0f32 / 8.0).sqrt();
+        assert!(
+            before[trainer.model.layout.embedding()]
+                .iter()
+                .all(|e| e.abs() <= limit)
+        );
         for _ in 0..5 {
             trainer.step().unwrap();
         }

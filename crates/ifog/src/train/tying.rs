@@ -6,28 +6,30 @@
 
 use crate::parameters::Layout;
 
-/// The decoder's W `[H, V]` becomes the embedding's E `[V, H]` transposed.
+/// At the start the embedding's E `[V, H]` becomes the decoder's W `[H, V]` transposed, which was drawn for H inputs.
+pub(super) fn start_tied(layout: &Layout, params: &mut [f32]) {
+    pairs(layout, params, |e, w| *e = *w);
+}
+
+/// The decoder's W becomes the embedding's E transposed.
 pub(super) fn tie(layout: &Layout, params: &mut [f32]) {
-    let (hidden, symbols) = (layout.config().hidden, layout.config().outputs);
-    let decoder = layout.decoder_weight();
-    let (front, decoder) = params[..decoder.end].split_at_mut(decoder.start);
-    let embedding = &front[layout.embedding()];
-    for (v, row) in embedding.chunks_exact(hidden).enumerate() {
-        for (h, e) in row.iter().enumerate() {
-            decoder[h * symbols + v] = *e;
-        }
-    }
+    pairs(layout, params, |e, w| *w = *e);
 }
 
 /// The gradient of tied weights stands at the embedding: dE + dWᵀ; the decoder's becomes 0.
 pub(super) fn fold_tied(layout: &Layout, gradient: &mut [f32]) {
+    pairs(layout, gradient, |e, w| *e += std::mem::take(w));
+}
+
+/// Each element of E with its copy in W.
+fn pairs(layout: &Layout, flat: &mut [f32], mut of: impl FnMut(&mut f32, &mut f32)) {
     let (hidden, symbols) = (layout.config().hidden, layout.config().outputs);
     let decoder = layout.decoder_weight();
-    let (front, decoder) = gradient[..decoder.end].split_at_mut(decoder.start);
+    let (front, decoder) = flat[..decoder.end].split_at_mut(decoder.start);
     let embedding = &mut front[layout.embedding()];
     for (v, row) in embedding.chunks_exact_mut(hidden).enumerate() {
         for (h, e) in row.iter_mut().enumerate() {
-            *e += std::mem::take(&mut decoder[h * symbols + v]);
+            of(e, &mut decoder[h * symbols + v]);
         }
     }
 }
