@@ -61,6 +61,8 @@ view-pages: ## every page in headless Chromium (Debian: chromium, chromium-drive
 	$(CARGO) build --release
 	tests/scripts/check_view.py target/release/ifog
 
+# The address sanitizer's checks as calls: inlined they take the compiler two minutes more.
+fuzz-smoke: export RUSTFLAGS = -Cllvm-args=-asan-instrumentation-with-call-threshold=0
 fuzz-smoke: ## each target for a short while
 	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked --version 0.13.2
 	mkdir -p fuzz/corpus/run_config fuzz/corpus/series && cp recipes/*.toml fuzz/corpus/run_config

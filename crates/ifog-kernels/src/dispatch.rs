@@ -205,8 +205,17 @@ macro_rules! implement {
     };
 }
 
-entries!(implement, f32);
-entries!(implement, f64);
+// Two modules are two units of code generation, for two cores.
+mod single {
+    use super::*;
+
+    entries!(implement, f32);
+}
+mod double {
+    use super::*;
+
+    entries!(implement, f64);
+}
 
 /// The level to use for a cell of `hidden` units. Half a vector of units is left to the level of vectors of half the
 /// width altogether: its steps are shorter.

@@ -19,11 +19,12 @@ pub struct Portable<E>(PhantomData<E>);
 pub struct ScalarFma<E>(PhantomData<E>);
 
 macro_rules! arrays {
-    ($token:ident, $t:ty, $bits:ty, $sign_shift:expr, $mantissa:expr, $mul_add:expr) => {
+    ($token:ident, $t:ty, $bits:ty, $sign_shift:expr, $mantissa:expr, $mul_add:expr, $emulated:expr) => {
         impl Simd for $token<$t> {
             type V = [$t; LANES];
             const LANES: usize = LANES;
             const ACCUMULATORS: usize = 8;
+            const EMULATED: bool = $emulated;
             type Narrow = Self;
 
             #[inline(always)]
@@ -79,12 +80,11 @@ macro_rules! arrays {
             }
             #[inline(always)]
             fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-                let mul_add: fn($t, $t, $t) -> $t = $mul_add;
-                let mut out = c;
-                for l in 0..LANES {
-                    out[l] = mul_add(a[l], b[l], c[l]);
+                if Self::EMULATED {
+                    called(a, b, c, $mul_add)
+                } else {
+                    zip3(a, b, c, $mul_add)
                 }
-                out
             }
             #[inline(always)]
             fn min(self, a: Self::V, b: Self::V) -> Self::V {
@@ -144,6 +144,35 @@ fn zip<E: Copy>(a: [E; LANES], b: [E; LANES], f: impl Fn(E, E) -> E) -> [E; LANE
     out
 }
 
+#[inline(always)]
+fn zip3<E: Copy>(
+    a: [E; LANES],
+    b: [E; LANES],
+    c: [E; LANES],
+    f: impl Fn(E, E, E) -> E,
+) -> [E; LANES] {
+    let mut out = c;
+    for l in 0..LANES {
+        out[l] = f(a[l], b[l], c[l]);
+    }
+    out
+}
+
+/// [`zip3`] behind one call for every vector: with one for every lane, of the C library, in every kernel, this level was two
+/// fifths of the machine code of the crate.
+#[inline(never)]
+fn called<E: Copy>(
+    a: [E; LANES],
+    b: [E; LANES],
+    c: [E; LANES],
+    f: impl Fn(E, E, E) -> E,
+) -> [E; LANES] {
+    zip3(a, b, c, f)
+}
+
+/// Whether the C library does the scalar-FMA level's multiply-adds.
+const EMULATED: bool = cfg!(all(target_arch = "x86_64", not(target_feature = "fma")));
+
 #[cfg(not(target_feature = "fma"))]
 macro_rules! target_mul_add {
     () => {
@@ -172,7 +201,7 @@ macro_rules! fused {
     };
 }
 
-arrays!(Portable, f32, u32, 31, 23, target_mul_add!());
-arrays!(Portable, f64, u64, 63, 52, target_mul_add!());
-arrays!(ScalarFma, f32, u32, 31, 23, fused!());
-arrays!(ScalarFma, f64, u64, 63, 52, fused!());
+arrays!(Portable, f32, u32, 31, 23, target_mul_add!(), false);
+arrays!(Portable, f64, u64, 63, 52, target_mul_add!(), false);
+arrays!(ScalarFma, f32, u32, 31, 23, fused!(), EMULATED);
+arrays!(ScalarFma, f64, u64, 63, 52, fused!(), EMULATED);
