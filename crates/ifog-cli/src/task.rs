@@ -41,13 +41,13 @@ pub(crate) struct Task {
     /// Sequences a step [default: 20, copy: 10].
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     pub(crate) batch: Option<usize>,
-    /// Learning rate of Adam at the start [default: 1e-2].
+    /// Learning rate of Adam at the start [default: 1e-2, copy: 2e-2].
     #[arg(long, value_parser = positive, value_name = "X")]
     pub(crate) lr: Option<f64>,
-    /// Divides the rate by √(1 + n/N) after n sequences; 0 keeps it [default: 10000, copy: 50000].
+    /// Divides the rate by √(1 + n/N) after n sequences; 0 keeps it [default: 10000].
     #[arg(long, value_name = "N")]
     pub(crate) lr_decay: Option<u64>,
-    /// Largest Euclidean norm of the gradient [default: 1].
+    /// Largest Euclidean norm of the gradient [default: 1, copy: 2.2/(T + 20)].
     #[arg(long, value_parser = positive, value_name = "X")]
     pub(crate) clip_norm: Option<f64>,
     /// Longest time scale of the gates at the start, in steps (chrono initialisation), 0 for none [default: T, copy: 10 T].
