@@ -171,7 +171,13 @@ fn called<E: Copy>(
 }
 
 /// Whether the C library does the scalar-FMA level's multiply-adds.
-const EMULATED: bool = cfg!(all(target_arch = "x86_64", not(target_feature = "fma")));
+const EMULATED: bool = cfg!(any(
+    target_family = "wasm",
+    all(
+        any(target_arch = "x86", target_arch = "x86_64"),
+        not(target_feature = "fma")
+    )
+));
 
 #[cfg(not(target_feature = "fma"))]
 macro_rules! target_mul_add {
