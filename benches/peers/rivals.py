@@ -85,12 +85,15 @@ def release(process, cores):
 
 
 def spread(process, cores, before):
-    """Gives each of the threads that computed since `before` a core of its own: left alone they sometimes share one."""
+    """Gives each of the threads that computed since `before` a core of its own: left alone they sometimes share one. The
+    others may run anywhere: one that is about to compute again must not be held where it was."""
     after = ticks(process)
     if len(cores) > 1:
         busiest = sorted(after, key=lambda thread: before.get(thread, 0) - after[thread])[: len(cores)]
         for thread, core in zip(sorted(busiest), sorted(cores)):
             place(thread, {core})
+        for thread in set(after) - set(busiest):
+            place(thread, cores)
     return after
 
 
