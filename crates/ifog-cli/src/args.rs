@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ifog::Cell;
 
 use crate::bench::Bench;
@@ -23,6 +23,19 @@ mod train;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// What was typed. Every option takes a negative number, so that its own rule can say what is wrong with it.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let command = Self::command().mut_subcommands(|command| {
+            command.mut_args(|arg| {
+                let negative = !arg.is_positional() && arg.get_action().takes_values();
+                arg.allow_negative_numbers(negative)
+            })
+        });
+        Self::from_arg_matches(&command.try_get_matches()?)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,7 +81,7 @@ pub(crate) struct Sample {
     )]
     pub(crate) prime: String,
     /// Where every random choice comes from.
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_parser = whole::<u64>, value_name = "N")]
     pub(crate) seed: u64,
 }
 
@@ -110,7 +123,7 @@ pub(crate) struct Gradcheck {
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8), value_name = "N")]
     pub(crate) layers: Option<u8>,
     /// Where every random choice comes from.
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_parser = whole::<u64>, value_name = "N")]
     pub(crate) seed: u64,
     /// Print a line of JSON a tensor, then {"ok","tensors","worst"}.
     #[arg(long)]
@@ -153,7 +166,7 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
-fn whole<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+pub(crate) fn whole<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     let number = text.parse().ok().filter(|number| *number <= LARGEST);
     let number = number.and_then(|number| T::try_from(number).ok());
     number.ok_or_else(|| format!("give a whole number from 0 to {LARGEST}"))
@@ -202,8 +215,6 @@ const LARGEST: u64 = i64::MAX as u64;
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

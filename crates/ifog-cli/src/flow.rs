@@ -47,16 +47,16 @@ pub(crate) struct Flow {
     pub(crate) toy: bool,
     /// Constant inputs of --toy.
     #[arg(long, value_delimiter = ',', default_value = "-0.5,0,1", value_parser = finite_f64, required = false,
-          value_name = "X,…", allow_negative_numbers = true)]
+          value_name = "X,…", allow_hyphen_values = true)]
     pub(crate) inputs: Vec<f64>,
     /// Steps T of --toy.
     #[arg(long, default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_STEPS), value_name = "N")]
     pub(crate) steps: usize,
     /// Recurrent weight of --toy.
-    #[arg(long, default_value_t = 3.0, value_parser = finite_f64, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 3.0, value_parser = finite_f64, value_name = "X")]
     pub(crate) w_hh: f64,
     /// Initial state of --toy.
-    #[arg(long, default_value_t = 0.0, value_parser = finite_f64, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.0, value_parser = finite_f64, value_name = "X")]
     pub(crate) h0: f64,
     #[command(flatten)]
     pub(crate) report: ReportOptions,

@@ -9,7 +9,7 @@ use ifog::tasks::Task as Problem;
 use ifog::tasks::trainer::{TaskConfig, TaskStep, TaskTrainer};
 use serde::Serialize;
 
-use crate::args::{at_least_one, cell_parser, positive};
+use crate::args::{at_least_one, cell_parser, positive, whole};
 use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
 use crate::level;
@@ -45,13 +45,13 @@ pub(crate) struct Task {
     #[arg(long, value_parser = positive, value_name = "X")]
     pub(crate) lr: Option<f64>,
     /// Divides the rate by √(1 + n/N) after n sequences; 0 keeps it [default: 10000].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = whole::<u64>, value_name = "N")]
     pub(crate) lr_decay: Option<u64>,
     /// Largest Euclidean norm of the gradient [default: 1, copy: 2.2/(T + 20)].
     #[arg(long, value_parser = positive, value_name = "X")]
     pub(crate) clip_norm: Option<f64>,
     /// Longest time scale of the gates at the start, in steps (chrono initialisation), 0 for none [default: T, copy: 10 T].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = whole::<u64>, value_name = "N")]
     pub(crate) chrono: Option<u64>,
     /// Seconds to try.
     #[arg(long, default_value_t = 120.0, value_parser = positive, value_name = "S")]

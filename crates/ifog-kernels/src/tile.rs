@@ -52,9 +52,6 @@ pub(crate) trait TileOp<S: Simd> {
     /// Whether the product loop prefetches ahead; else that is left to the hardware.
     const PREFETCH: bool = false;
 
-    /// Whether a single row is worth machine code of its own.
-    const SINGLE_ROW: bool = true;
-
     /// Where the accumulators of a row start: in `slot`, which is for this op to fill, or elsewhere.
     ///
     /// # Safety
@@ -243,7 +240,7 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
     panels: Range<usize>,
     rows: Range<usize>,
 ) {
-    if Op::SINGLE_ROW && !S::EMULATED && rows.len() == 1 {
+    if rows.len() == 1 && !S::EMULATED {
         // SAFETY: passed on from the caller.
         return unsafe { sweep_row(s, op, products, panels, rows.start) };
     }

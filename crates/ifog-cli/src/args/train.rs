@@ -105,7 +105,7 @@ pub(crate) struct Settings {
     data: Data,
 
     /// Where every random choice comes from [default: 0].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = whole::<u64>, value_name = "N")]
     seed: Option<u64>,
     /// Threads; without it, all of the machine. The result does not depend on it.
     #[arg(long, value_parser = at_least_one, value_name = "N")]
@@ -133,7 +133,7 @@ struct Model {
     #[arg(long, value_parser = named::<Init>(&["fan-in", "uniform", "char-rnn", "orthogonal"]))]
     init: Option<Init>,
     /// Initial bias of an LSTM's forget gate [default: 1].
-    #[arg(long, value_parser = finite, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_parser = finite, value_name = "X")]
     forget_bias: Option<f32>,
     /// Bias the gates for time scales of up to N steps (chrono initialisation); 0 is not [default: 0].
     #[arg(long, value_parser = whole::<u64>, value_name = "N")]

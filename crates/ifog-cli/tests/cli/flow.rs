@@ -8,7 +8,9 @@ use crate::command::Folder;
 fn the_toy_prints_the_figures_of_the_course() {
     let folder = Folder::new();
     let report = folder
-        .ifog(["flow", "--toy", "--json", "--out", "toy.html"])
+        .ifog([
+            "flow", "--toy", "--inputs", "-0.5,0,1", "--json", "--out", "toy.html",
+        ])
         .run()
         .json();
     let bptt = |run: usize| report["runs"][run]["bptt"].as_f64().unwrap();

@@ -94,7 +94,18 @@ fn wrong_usage_has_code_2() {
         &["train", "text.txt", "--lr", "nan"],
         &["--lr", "finite number above 0"],
     );
-    refused(&["train", "text.txt", "--lr", "-1"], &["-1"]);
+    refused(
+        &["train", "text.txt", "--lr", "-1"],
+        &["-1", "--lr", "finite number above 0"],
+    );
+    refused(
+        &["train", "text.txt", "--hidden", "-3"],
+        &["-3", "--hidden", "at least 1"],
+    );
+    refused(
+        &["task", "copy", "--clip-norm", "-1"],
+        &["--clip-norm", "finite number above 0"],
+    );
     refused(
         &["train", "text.txt", "--cell", "lstn"],
         &["lstn", "--cell"],

@@ -213,8 +213,6 @@ struct Recur<E, C> {
 }
 
 impl<S: Simd, C: CellBackward> TileOp<S> for Recur<S::Elem, C> {
-    const SINGLE_ROW: bool = false;
-
     #[inline(always)]
     unsafe fn start(&self, s: S, _row: usize, panel: Panel, slot: *mut S::Elem) -> *const S::Elem {
         // SAFETY: passed on from the caller.

@@ -205,8 +205,6 @@ struct BackwardReset<E> {
 }
 
 impl<S: Simd> TileOp<S> for BackwardReset<S::Elem> {
-    const SINGLE_ROW: bool = false;
-
     #[inline(always)]
     unsafe fn start(&self, s: S, _row: usize, panel: Panel, slot: *mut S::Elem) -> *const S::Elem {
         // SAFETY: passed on from the caller.

@@ -137,11 +137,7 @@ macro_rules! arrays {
 /// Lane by lane; `f` is scalar, so no vector crosses a call.
 #[inline(always)]
 fn zip<E: Copy>(a: [E; LANES], b: [E; LANES], f: impl Fn(E, E) -> E) -> [E; LANES] {
-    let mut out = a;
-    for l in 0..LANES {
-        out[l] = f(a[l], b[l]);
-    }
-    out
+    zip3(a, b, b, |a, b, _| f(a, b))
 }
 
 #[inline(always)]
@@ -151,11 +147,7 @@ fn zip3<E: Copy>(
     c: [E; LANES],
     f: impl Fn(E, E, E) -> E,
 ) -> [E; LANES] {
-    let mut out = c;
-    for l in 0..LANES {
-        out[l] = f(a[l], b[l], c[l]);
-    }
-    out
+    core::array::from_fn(|l| f(a[l], b[l], c[l]))
 }
 
 /// [`zip3`] behind one call for every vector: with one for every lane, of the C library, in every kernel, this level was two
