@@ -124,12 +124,12 @@ pub enum TaskError {
 
 impl TaskConfig {
     /// Settings with which an LSTM, or a GRU, learns the task: gates for time scales up to T, for copying up to 10 T. Up to
-    /// 3T/2, as Tallec & Ollivier 2018 have it, copying took twice as many sequences (T = 50): two thirds of the units then
-    /// keep less than 1/e of what they saw.
+    /// 3T/2, as Tallec & Ollivier 2018 have it, two thirds of the units keep less than 1/e of what they saw; copying at T = 50 then
+    /// takes 120,000 sequences to the loss that these settings reach with some 25,000.
     ///
-    /// Copying has its gradient cut to a norm of 2.2/(T + 20), which most pass, so that no sequence counts for more than the others
-    /// (the loss is a mean over T + 20 steps, of which ten ask): at T = 200 the loss is a quarter of that without memory after
-    /// 30,000 sequences; cut to 1, after 130,000.
+    /// Copying has its gradient cut to a norm of 2.2/(T + 20): the loss is a mean over T + 20 steps, of which ten ask, and this
+    /// is about the median of its gradients' norms over the first 30,000 sequences, the longest being hundreds of times as long. At
+    /// T = 200 these bring the loss to a quarter of that without memory; cut to 1, to 0.87 of it.
     pub fn new(task: Task, length: usize) -> Self {
         let copies = task == Task::Copy;
         let longest = length.saturating_mul(if copies { 10 } else { 1 }) as u64;
@@ -375,7 +375,7 @@ mod tests {
         assert_eq!(right, [false, false]);
     }
 
-    /// 10,000 sequences with the settings of the task: 0.66 of the loss without memory was seen.
+    /// 10,000 sequences with the settings of the task: 0.63 of the loss without memory was seen, 0.58 and 0.67 from other seeds.
     #[test]
     fn short_words_are_copied() {
         let mut trainer = TaskTrainer::new(TaskConfig {
