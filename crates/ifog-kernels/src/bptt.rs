@@ -102,8 +102,9 @@ impl<E: Element> PackedCell<E> {
         };
         // SAFETY: `Split::drive` hands out rows or panels to one part each.
         let shared = unsafe { Shared::new((args, back)) };
-        let split = Split::of(self.steps(steps, batch, back.weights()), threads.count());
-        split.drive(0..steps + 1, true, (batch, self.phases()), &|work| {
+        let call = self.steps(steps, batch, back.weights());
+        let split = Split::of(call, threads.count());
+        split.drive(&call, 0..steps + 1, true, &|work| {
             let (args, back) = shared.inner();
             let run = match self.shape().cell() {
                 Cell::Rnn => E::rnn_backward,

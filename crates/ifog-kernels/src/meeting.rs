@@ -8,8 +8,9 @@
 //!
 //! A part belongs to a thread, whose caches hold its weights, but a thread that waits takes over the part of one
 //! that is not there. So whoever calls can finish alone: a pool that never runs the others, or runs them when all is over,
-//! makes the call slower, not stuck. A thread that has lost its core is waited for once, and is left out for the rest of
-//! the call. Nobody sleeps, nobody holds a lock.
+//! makes the call slower, not stuck. A thread that has lost its core is waited for until the waiting of the whole call comes to a
+//! share of its time, and is then left out for the rest of it: to go on without it costs more the more is left to do, and parts of one
+//! round may differ by more than the steps of a small call take. Nobody sleeps, nobody holds a lock.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -25,6 +26,7 @@ pub(crate) struct Meeting {
     here: AtomicUsize,
     /// Whether some work panicked, and its part will never be done.
     broken: AtomicBool,
+    /// Spins that a thread waits in all, those at the beginning of each wait apart, before it leaves another one out.
     patience: usize,
 }
 
@@ -47,11 +49,11 @@ struct Claim {
 pub(crate) struct Apart<T>(pub(crate) T);
 
 impl Meeting {
-    /// `count` parts of each of `rounds` rounds.
+    /// `count` parts of each of `rounds` rounds; `patience` is nanoseconds beside [`LEAST_PATIENCE`].
     ///
     /// # Panics
     /// `count` is more than [`MOST_PARTS`].
-    pub(crate) fn new(count: usize, rounds: usize) -> Self {
+    pub(crate) fn new(count: usize, rounds: usize, patience: f64) -> Self {
         assert!(count <= MOST_PARTS, "{count} parts");
         Self {
             parts: [const {
@@ -67,7 +69,7 @@ impl Meeting {
             rounds,
             here: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
-            patience: PATIENCE,
+            patience: LEAST_PATIENCE + (patience / SPIN) as usize,
         }
     }
 
@@ -83,15 +85,16 @@ impl Meeting {
         self.here.fetch_or(1 << own, Ordering::Relaxed);
         // Who is late joins the last round that this part has seen, which others may still be working on.
         let first = self.parts[own].done.0.load(Ordering::Acquire);
+        let mut patience = self.patience;
         for round in first.saturating_sub(1)..self.rounds {
             if !self.is_here(own) {
                 return;
             }
             self.take(own, own, round, work);
             for other in (0..self.count).filter(|part| *part != own) {
-                self.await_part(own, other, round, work);
+                self.await_part(own, other, round, &mut patience, work);
             }
-            self.await_part(own, own, round, work);
+            self.await_part(own, own, round, &mut patience, work);
         }
     }
 
@@ -104,6 +107,7 @@ impl Meeting {
         own: usize,
         part: usize,
         round: usize,
+        patience: &mut usize,
         work: &(dyn Fn(usize, usize) + Sync),
     ) {
         let state = &self.parts[part];
@@ -113,14 +117,20 @@ impl Meeting {
                 !self.broken.load(Ordering::Relaxed),
                 "another part of the call panicked"
             );
-            if spins == self.patience {
-                self.leave_out(own, part, round);
+            if spins >= FREE {
+                match patience.checked_sub(1) {
+                    Some(rest) => *patience = rest,
+                    None => {
+                        self.leave_out(own, part, round);
+                        *patience = self.patience;
+                    }
+                }
             }
             if !self.is_here(part) && self.take(own, part, round, work) {
                 return;
             }
             spins += 1;
-            self.wait(spins);
+            wait(spins);
         }
     }
 
@@ -166,16 +176,16 @@ impl Meeting {
         }
         taken
     }
+}
 
-    /// A moment of waiting. A thread that waits for long gives its core to whoever it waits for.
-    fn wait(&self, spins: usize) {
-        #[cfg(feature = "std")]
-        if spins > self.patience && spins.is_multiple_of(64) {
-            return std::thread::yield_now();
-        }
-        let _ = spins;
-        core::hint::spin_loop();
+/// A moment of waiting. A thread that waits for long gives its core to whoever it waits for.
+fn wait(spins: usize) {
+    #[cfg(feature = "std")]
+    if spins > LEAST_PATIENCE && spins.is_multiple_of(64) {
+        return std::thread::yield_now();
     }
+    let _ = spins;
+    core::hint::spin_loop();
 }
 
 /// Dropped by a panic alone: nobody waits for ever for a part that will not come.
@@ -187,9 +197,13 @@ impl Drop for BrokenUnlessForgotten<'_> {
     }
 }
 
-/// Spins, about 20 ns each, after which a thread counts as gone: parts are of equal size, and end within microseconds of each
-/// other while everybody has a core.
-const PATIENCE: usize = 10_000;
+/// Nanoseconds of a spin, about.
+const SPIN: f64 = 20.0;
+/// Spins of patience in the shortest call: parts are of about equal size, and end within microseconds of each other while everybody
+/// has a core.
+const LEAST_PATIENCE: usize = 10_000;
+/// Spins at the beginning of each wait that count for nothing: what a meeting takes.
+const FREE: usize = 50;
 
 #[cfg(all(test, feature = "std"))]
 mod tests {
@@ -205,7 +219,7 @@ mod tests {
         const ROUNDS: usize = 300;
         for count in 1..=4 {
             for attending in 1..=count {
-                let meeting = Meeting::new(count, ROUNDS);
+                let meeting = Meeting::new(count, ROUNDS, 0.0);
                 let log = Mutex::new(Vec::new());
                 let work = |round, part| log.lock().unwrap().push((round, part));
                 std::thread::scope(|scope| {
@@ -241,7 +255,7 @@ mod tests {
         const ROUNDS: usize = 400;
         for trial in 0..20 {
             let count = 2 + trial % 3;
-            let mut meeting = Meeting::new(count, ROUNDS);
+            let mut meeting = Meeting::new(count, ROUNDS, 0.0);
             meeting.patience = trial % 4;
             let log = Mutex::new(Vec::new());
             let work = |round: usize, part: usize| {
@@ -265,9 +279,39 @@ mod tests {
         }
     }
 
+    /// One part takes 5 ms once: with patience for that its thread is waited for and does the rest of its parts; with the
+    /// least patience it is left out.
+    #[test]
+    fn who_is_late_for_once_is_left_out_only_for_want_of_patience() {
+        const ROUNDS: usize = 60;
+        for (patience, waited) in [(10e9, true), (0.0, false)] {
+            let meeting = Meeting::new(2, ROUNDS, patience);
+            let log = Mutex::new(Vec::new());
+            let start = std::sync::Barrier::new(2);
+            std::thread::scope(|scope| {
+                for own in 0..2 {
+                    let (meeting, log, start) = (&meeting, &log, &start);
+                    scope.spawn(move || {
+                        start.wait();
+                        meeting.attend(own, &|round, part| {
+                            // Until both have come, and once they are at it.
+                            if round < 10 || (round, part) == (30, 1) {
+                                std::thread::sleep(std::time::Duration::from_millis(5));
+                            }
+                            log.lock().unwrap().push((round, part, own));
+                        });
+                    });
+                }
+            });
+            let log = log.into_inner().unwrap();
+            let own = |(round, part, by): &(usize, usize, usize)| *round <= 30 || part == by;
+            assert_eq!(log.iter().all(own), waited, "patience {patience}: {log:?}");
+        }
+    }
+
     #[test]
     fn a_panic_of_one_part_ends_the_others() {
-        let meeting = Meeting::new(2, 50);
+        let meeting = Meeting::new(2, 50, 0.0);
         let work = |round: usize, part: usize| assert!(round < 20 || part == 0, "planted");
         let ended = std::thread::scope(|scope| {
             let threads = [0, 1].map(|own| {
@@ -281,7 +325,7 @@ mod tests {
 
     #[test]
     fn who_comes_when_all_is_over_does_nothing() {
-        let meeting = Meeting::new(2, 3);
+        let meeting = Meeting::new(2, 3, 0.0);
         let calls = AtomicUsize::new(0);
         let work = |_, _| {
             calls.fetch_add(1, Ordering::Relaxed);

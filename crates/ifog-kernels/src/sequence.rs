@@ -198,7 +198,8 @@ impl<E: Element> PackedCell<E> {
         threads: Threads,
     ) {
         let batch = args.batch;
-        let split = Split::of(self.steps(steps, batch, self.u.weights()), threads.count());
+        let call = self.steps(steps, batch, self.u.weights());
+        let split = Split::of(call, threads.count());
         let rows = match split {
             Split::Rows(parts) => batch.div_ceil(parts),
             Split::Units(_) => batch,
@@ -225,7 +226,7 @@ impl<E: Element> PackedCell<E> {
         }
         // SAFETY: `Split::drive` hands out rows or panels to one part each.
         let shared = unsafe { Shared::new((args, xw)) };
-        split.drive(0..steps, false, (batch, self.phases()), &|work| {
+        split.drive(&call, 0..steps, false, &|work| {
             let (args, xw) = shared.inner();
             let mut t0 = work.steps.start;
             while t0 < work.steps.end {

@@ -51,6 +51,8 @@ const BYTES: f64 = 100.0;
 const MEETING: f64 = 250.0;
 /// Nanoseconds until a sleeping thread of a pool has come.
 const WAKE_UP: f64 = 8_000.0;
+/// Of the time that the call takes one thread, what a thread waits for others in all before it goes on without them.
+const PATIENCE: f64 = 0.0625;
 
 impl Split {
     /// The fastest split for up to `threads` threads.
@@ -71,29 +73,31 @@ impl Split {
         best.0
     }
 
-    /// Calls `work` for every part of the steps, forwards or backwards.
+    /// Calls `work` for every part of the steps `range` of a call, forwards or backwards.
     pub(crate) fn drive(
         self,
-        steps: Range<usize>,
+        call: &Steps,
+        range: Range<usize>,
         backwards: bool,
-        (batch, phases): (usize, usize),
         work: &(dyn Fn(Work) + Sync),
     ) {
+        let (batch, phases) = (call.batch, call.phases);
         match self {
             Self::Rows(parts) => parallel::run(parts, &|part| {
                 work(Work {
-                    steps: steps.clone(),
+                    steps: range.clone(),
                     rows: parallel::share(batch, part, parts),
                     share: (0, 1),
                     phase: Phase::All,
                 });
             }),
             Self::Units(parts) => {
-                parallel::run_rounds(parts, steps.len() * phases, &|round, part| {
+                let patience = call.time(1, 1) * PATIENCE;
+                parallel::run_rounds(parts, range.len() * phases, patience, &|round, part| {
                     let index = round / phases;
                     let t = match backwards {
-                        true => steps.end - 1 - index,
-                        false => steps.start + index,
+                        true => range.end - 1 - index,
+                        false => range.start + index,
                     };
                     work(Work {
                         steps: t..t + 1,
