@@ -81,7 +81,7 @@ pub(crate) struct Sample {
     )]
     pub(crate) prime: String,
     /// Where every random choice comes from.
-    #[arg(long, default_value_t = 0, value_parser = whole::<u64>, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_parser = seed, value_name = "N")]
     pub(crate) seed: u64,
 }
 
@@ -123,7 +123,7 @@ pub(crate) struct Gradcheck {
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8), value_name = "N")]
     pub(crate) layers: Option<u8>,
     /// Where every random choice comes from.
-    #[arg(long, default_value_t = 0, value_parser = whole::<u64>, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_parser = seed, value_name = "N")]
     pub(crate) seed: u64,
     /// Print a line of JSON a tensor, then {"ok","tensors","worst"}.
     #[arg(long)]
@@ -167,9 +167,18 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 pub(crate) fn whole<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
-    let number = text.parse().ok().filter(|number| *number <= LARGEST);
+    whole_to(LARGEST, text)
+}
+
+/// All 64 bits: a seed is kept as text where numbers have fewer.
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
+    whole_to(u64::MAX, text)
+}
+
+fn whole_to<T: TryFrom<u64>>(largest: u64, text: &str) -> Result<T, String> {
+    let number = text.parse().ok().filter(|number| *number <= largest);
     let number = number.and_then(|number| T::try_from(number).ok());
-    number.ok_or_else(|| format!("give a whole number from 0 to {LARGEST}"))
+    number.ok_or_else(|| format!("give a whole number from 0 to {largest}"))
 }
 
 fn finite(text: &str) -> Result<f32, String> {

@@ -16,7 +16,7 @@ use ifog::forecast::evaluation::Evaluation;
 use ifog::forecast::scores::Scores;
 use ifog::forecast::{Forecast as Foretold, ForecastConfig, Forecaster, example};
 
-use crate::args::{at_least_one, cell_parser, not_negative, positive, positive_share, whole};
+use crate::args::{at_least_one, cell_parser, not_negative, positive, positive_share, seed};
 use crate::failure::Failure;
 use crate::level;
 use crate::output::{log, print_json, print_line};
@@ -73,7 +73,7 @@ pub(crate) struct Forecast {
     #[arg(long, default_value_t = DEFAULT.networks, value_parser = at_least_one, value_name = "N")]
     pub(crate) seeds: usize,
     /// The first seed.
-    #[arg(long, default_value_t = DEFAULT.seed, value_parser = whole::<u64>, value_name = "N")]
+    #[arg(long, default_value_t = DEFAULT.seed, value_parser = seed, value_name = "N")]
     pub(crate) seed: u64,
     /// File to keep the networks in.
     #[arg(long, value_name = "FILE")]

@@ -6,7 +6,7 @@ use clap::Args;
 use ifog::atomic_file::{check_writable, write_atomically};
 use serde::Serialize;
 
-use crate::args::whole;
+use crate::args::seed;
 use crate::chart::Chart;
 use crate::failure::Failure;
 use crate::output::{log, print_json};
@@ -16,7 +16,7 @@ use crate::page::{Page, picture};
 #[derive(Debug, Args)]
 pub(crate) struct ReportOptions {
     /// Where every random choice comes from.
-    #[arg(long, default_value_t = 0, value_parser = whole::<u64>, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_parser = seed, value_name = "N")]
     pub(crate) seed: u64,
     /// Chart to write: .svg, or .html for a page with the figures below it.
     #[arg(long, value_name = "FILE")]

@@ -13,7 +13,7 @@ use ifog::probe::features::features;
 use ifog::probe::finder::{Finding, SHIFTS, find_units};
 use serde::Serialize;
 
-use crate::args::whole;
+use crate::args::seed;
 use crate::failure::Failure;
 use crate::level;
 use crate::model_text::text_for;
@@ -51,7 +51,7 @@ pub(crate) struct View {
     #[arg(long, default_value_t = 4000, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_SYMBOLS), value_name = "N")]
     pub(crate) search: usize,
     /// Where every random choice comes from.
-    #[arg(long, default_value_t = 0, value_parser = whole::<u64>, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_parser = seed, value_name = "N")]
     pub(crate) seed: u64,
     /// Page to write; without it, view.html.
     #[arg(long, value_name = "FILE")]

@@ -14,7 +14,9 @@ use ifog::vocabulary::Mode;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as NameError, StringDeserializer};
 
-use super::{LARGEST, at_least_one, cell_parser, finite, not_negative, positive, share, whole};
+use super::{
+    LARGEST, at_least_one, cell_parser, finite, not_negative, positive, seed, share, whole,
+};
 
 /// Train a character-level language model.
 ///
@@ -105,7 +107,7 @@ pub(crate) struct Settings {
     data: Data,
 
     /// Where every random choice comes from [default: 0].
-    #[arg(long, value_parser = whole::<u64>, value_name = "N")]
+    #[arg(long, value_parser = seed, value_name = "N")]
     seed: Option<u64>,
     /// Threads; without it, all of the machine. The result does not depend on it.
     #[arg(long, value_parser = at_least_one, value_name = "N")]
