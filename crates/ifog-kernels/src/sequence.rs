@@ -12,7 +12,7 @@ use crate::input::Input;
 use crate::matrix::{MatMut, MatRef};
 use crate::packed::{GateMatrix, PackedCell};
 use crate::parallel::{self, Shared, Threads};
-use crate::split::{Split, Steps};
+use crate::split::{MEETING, Split, Steps};
 use crate::tape::{Stage, Tape};
 use crate::tile::Rows;
 
@@ -375,6 +375,7 @@ impl<E: Element> PackedCell<E> {
             element: size_of::<E>(),
             phases: self.phases(),
             panels,
+            meeting: MEETING,
         }
     }
 

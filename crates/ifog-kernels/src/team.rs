@@ -5,8 +5,8 @@
 //! helper p                    └─ sees the round, takes part p, does it
 //! ```
 //!
-//! A round costs two trips of a cache line, about 150 ns: little beside a step of 128 units or more, where rousing the
-//! threads of a pool would cost more than the step. The caller never waits for a helper that has not come, so a round ends
+//! A round costs two trips of a cache line, about 150 ns, and as much again for the state that the threads exchange: little
+//! beside a step of 128 units or more, where rousing the threads of a pool would cost more than the step. The caller never waits for a helper that has not come, so a round ends
 //! whatever becomes of the helpers; it waits for one that has begun.
 
 use std::boxed::Box;
