@@ -196,6 +196,17 @@ pub(crate) fn positive(text: &str) -> Result<f64, String> {
     number(text, "give a finite number above 0", |x| x > 0.0)
 }
 
+/// Seconds, or so many `s`, `m` or `h`.
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
+    let units = [("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let unit = units
+        .iter()
+        .find_map(|(unit, s)| Some((text.strip_suffix(unit)?, *s)));
+    let (digits, unit) = unit.unwrap_or((text, 1.0));
+    let advice = "give seconds, or a time such as 90s, 10m or 1.5h";
+    number(digits, advice, |x| x > 0.0 && (x * unit).is_finite()).map(|x| x * unit)
+}
+
 pub(crate) fn not_negative(text: &str) -> Result<f64, String> {
     number(text, "give a finite number of at least 0", |x| x >= 0.0)
 }
@@ -244,5 +255,10 @@ mod tests {
         }
         assert_eq!(not_negative("0"), Ok(0.0));
         assert_eq!(positive("2e-3"), Ok(2e-3));
+        for text in ["0s", "-1m", "1d", "s", "", "1e308h", "1 2"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+        let times = ["90", "90s", "1.5m", "0.025h"].map(seconds);
+        assert!(times.iter().all(|time| *time == Ok(90.0)), "{times:?}");
     }
 }

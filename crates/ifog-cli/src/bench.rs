@@ -132,6 +132,12 @@ impl Line {
 /// Measures every case.
 pub(crate) fn run(args: &Bench) -> Result<(), Failure> {
     let level = level()?;
+    let steps_alone = matches!(args.pass[..], [PassName::Step]);
+    if steps_alone && (args.steps.is_some() || args.batch.iter().any(|batch| *batch != 1)) {
+        return Err(Failure::usage(
+            "a step is one time step of one row: leave --batch and --steps out, or name --pass infer",
+        ));
+    }
     // Whether so many threads can be had, before anything is measured with them.
     Pool::new(args.threads)?;
     let before = args.compare.as_deref().map(compare::read).transpose()?;

@@ -13,7 +13,7 @@ use ifog::flow::{Flow, FlowConfig};
 use ifog::train::{TrainConfig, TrainError, Trainer};
 use ifog::vocabulary::{Mode, Vocabulary};
 
-use crate::args::{at_least_one, positive};
+use crate::args::{at_least_one, positive, seconds};
 use crate::failure::Failure;
 use crate::output::{log, printable};
 use crate::picture_file::ReportOptions;
@@ -40,8 +40,8 @@ pub(crate) struct Compare {
     /// Stacked layers.
     #[arg(long, default_value_t = 2, value_parser = at_least_one, value_name = "N")]
     pub(crate) layers: usize,
-    /// Seconds of training for all four together.
-    #[arg(long, default_value_t = 120.0, value_parser = positive, value_name = "S")]
+    /// Time of training for all four together, in seconds or as 10m.
+    #[arg(long, default_value = "120s", value_parser = seconds, value_name = "TIME")]
     pub(crate) budget: f64,
     /// Learning rate of Adam.
     #[arg(long, default_value_t = 2e-3, value_parser = positive, value_name = "X")]

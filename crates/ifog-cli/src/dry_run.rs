@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ifog::train::Trainer;
+use ifog::train::{TrainConfig, Trainer};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -110,6 +110,12 @@ pub(crate) fn forecast(mut trainer: Trainer, process: u64, json: bool) -> Result
         Some(seconds) => print_line(format!("the run               {}", clock(seconds))),
         None => Ok(()),
     }
+}
+
+/// One batch is learnt for so many steps, whatever else would end the run.
+pub(crate) fn limit_to_one_batch(config: &mut TrainConfig) {
+    config.steps.get_or_insert(OVERFIT_STEPS);
+    (config.epochs, config.max_seconds) = (None, None);
 }
 
 /// Steps on one batch until it is known by heart.

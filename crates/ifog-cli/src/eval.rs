@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::args::{Eval, SplitPart};
 use crate::failure::Failure;
 use crate::level::level;
-use crate::output::{print_json, print_line};
+use crate::output::{log, print_json, print_line};
 use crate::progress::Nats;
 
 /// What `--json` prints: mean loss in nats, the same in bits, exp(loss), and how many symbols were predicted.
@@ -30,6 +30,9 @@ pub(crate) fn run(args: &Eval) -> Result<(), Failure> {
         SplitPart::All => PartName::All,
     };
     let found = model.evaluate_text(&text, part, args.threads.unwrap_or(0))?;
+    if found.part == PartName::Train {
+        log("the text has no part for validation: this is the loss on what is trained on");
+    }
     let loss = Nats(found.loss);
     let report = Report {
         loss: found.loss,

@@ -6,6 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use ifog::config::ConfigError;
+use ifog::corpus::CorpusError;
 use ifog::flow::FlowError;
 use ifog::forecast::ForecastError;
 use ifog::tasks::trainer::TaskError;
@@ -113,7 +114,11 @@ impl Caused for ConfigError {
 impl Caused for TrainError {
     fn cause(&self) -> Cause {
         match self {
-            Self::Setting { .. } | Self::Config(_) | Self::Optimizer(_) | Self::Clip(_) => {
+            Self::Setting { .. }
+            | Self::Config(_)
+            | Self::Optimizer(_)
+            | Self::Clip(_)
+            | Self::Corpus(CorpusError::Shares { .. } | CorpusError::WindowSize { .. }) => {
                 Cause::Request
             }
             Self::Diverged { .. } => Cause::Divergence,

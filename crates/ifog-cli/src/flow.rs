@@ -37,26 +37,27 @@ pub(crate) struct Flow {
     #[arg(long, default_value_t = 32, value_parser = at_least_one, value_name = "N")]
     pub(crate) positions: usize,
     /// Width of untrained cells without a model.
-    #[arg(long, default_value_t = 128, value_parser = at_least_one, value_name = "N")]
+    #[arg(long, default_value_t = 128, value_parser = at_least_one, value_name = "N", conflicts_with = "models")]
     pub(crate) hidden: usize,
     /// Layers of untrained cells without a model.
-    #[arg(long, default_value_t = 2, value_parser = at_least_one, value_name = "N")]
+    #[arg(long, default_value_t = 2, value_parser = at_least_one, value_name = "N", conflicts_with = "models")]
     pub(crate) layers: usize,
     /// A network of one unit that can be checked by hand: h_t = tanh(2 x + 3 h + 1).
-    #[arg(long, conflicts_with_all = ["models", "untrained", "text"])]
+    #[arg(long, conflicts_with_all = ["models", "untrained", "text", "lags", "positions", "hidden", "layers"])]
     pub(crate) toy: bool,
     /// Constant inputs of --toy.
     #[arg(long, value_delimiter = ',', default_value = "-0.5,0,1", value_parser = finite_f64, required = false,
-          value_name = "X,…", allow_hyphen_values = true)]
+          requires = "toy", value_name = "X,…", allow_hyphen_values = true)]
     pub(crate) inputs: Vec<f64>,
     /// Steps T of --toy.
-    #[arg(long, default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_STEPS), value_name = "N")]
+    #[arg(long, default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_STEPS), value_name = "N",
+          requires = "toy")]
     pub(crate) steps: usize,
     /// Recurrent weight of --toy.
-    #[arg(long, default_value_t = 3.0, value_parser = finite_f64, value_name = "X")]
+    #[arg(long, default_value_t = 3.0, value_parser = finite_f64, value_name = "X", requires = "toy")]
     pub(crate) w_hh: f64,
     /// Initial state of --toy.
-    #[arg(long, default_value_t = 0.0, value_parser = finite_f64, value_name = "X")]
+    #[arg(long, default_value_t = 0.0, value_parser = finite_f64, value_name = "X", requires = "toy")]
     pub(crate) h0: f64,
     #[command(flatten)]
     pub(crate) report: ReportOptions,

@@ -40,13 +40,18 @@ pub(crate) struct Forecast {
     /// CSV file, or one with semicolons or tabs; without one, the series of --example.
     pub(crate) csv: Option<PathBuf>,
     /// Series to forecast without a file; its best possible forecast is known and shown.
-    #[arg(long, default_value = "sine", value_name = "NAME")]
+    #[arg(
+        long,
+        default_value = "sine",
+        value_name = "NAME",
+        conflicts_with = "csv"
+    )]
     pub(crate) example: ExampleName,
     /// Column to forecast; more of them are read beside it. Without one, Close, or the first with numbers.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "csv")]
     pub(crate) column: Vec<String>,
-    /// Column of dates or times; without it, one called date, time or the like.
-    #[arg(long, value_name = "NAME")]
+    /// Column of dates or times, none for rows that are in order; without it, one called date, time or the like.
+    #[arg(long, value_name = "NAME", requires = "csv")]
     pub(crate) date: Option<String>,
     /// Rows to look ahead.
     #[arg(long, default_value_t = DEFAULT.horizon, value_parser = at_least_one, value_name = "N")]
@@ -79,7 +84,9 @@ pub(crate) struct Forecast {
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
     /// Use kept networks instead of training, and forecast what follows the last row.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["save", "out", "column"], requires = "csv")]
+    #[arg(long, value_name = "FILE", requires = "csv", conflicts_with_all = [
+        "column", "horizon", "test", "cell", "hidden", "steps", "lr", "weight_decay", "seeds", "seed", "save", "out",
+    ])]
     pub(crate) model: Option<PathBuf>,
     /// Chart: .svg, or .html for a page.
     #[arg(long, value_name = "FILE")]
@@ -185,6 +192,7 @@ fn use_kept(args: &Forecast, model: &Path, csv: &Path) -> Result<(), Failure> {
     let (forecaster, names) =
         Forecaster::from_bytes(&bytes).map_err(|error| unusable(error.to_string()))?;
     let table = table(csv, &names, args.date.as_deref())?;
+    table.notes.iter().for_each(log);
     let forecasts = forecaster.forecasts(&table.columns).map_err(Failure::of)?;
     let finite = |f: &&Foretold| [f.low, f.value, f.high].iter().all(|y| y.is_finite());
     let Some(forecast) = forecasts.last().filter(finite) else {

@@ -45,6 +45,7 @@ impl RunDirectory {
             return Ok(run);
         }
         let run = Self::open(path.to_owned())?;
+        states.sweep();
         run.truncate(0)?;
         Ok(run)
     }
@@ -134,6 +135,19 @@ impl RunDirectory {
             .and_then(|()| metrics.seek(SeekFrom::Start(len)));
         cut.map(drop)
             .map_err(|error| unwritable(&self.path, &error))
+    }
+
+    /// Refuses a model without a training state beside it, which a run from the beginning would replace.
+    pub(crate) fn check_without_model(&self) -> Result<(), Failure> {
+        match self.path.join(MODEL).exists() {
+            false => Ok(()),
+            true => Err(Failure::work(format!(
+                "{} has a {MODEL} and no training state (training-N.safetensors) to go on from: put that back, or train \
+                 anew with --config {} and another --out",
+                self.path.display(),
+                self.path.join(CONFIG).display()
+            ))),
+        }
     }
 
     /// Where it is.

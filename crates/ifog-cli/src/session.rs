@@ -140,7 +140,11 @@ impl Session {
         }
         let step = self.run.progress().step;
         let trainer = self.run.trainer();
-        let text = printable(&trainer.sample(SAMPLE_LENGTH, SAMPLE_TEMPERATURE, b"", step)?);
+        // A model that has none has left the finite numbers, which the next step tells.
+        let Ok(text) = trainer.sample(SAMPLE_LENGTH, SAMPLE_TEMPERATURE, b"", step) else {
+            return Ok(());
+        };
+        let text = printable(&text);
         self.progress
             .note(format!("--- sample at step {step} ---\n{text}\n---"));
         self.directory.record(&SampleLine {

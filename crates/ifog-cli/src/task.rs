@@ -9,7 +9,7 @@ use ifog::tasks::Task as Problem;
 use ifog::tasks::trainer::{TaskConfig, TaskStep, TaskTrainer};
 use serde::Serialize;
 
-use crate::args::{at_least_one, cell_parser, positive, whole};
+use crate::args::{at_least_one, cell_parser, positive, seconds, whole};
 use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
 use crate::level;
@@ -53,8 +53,8 @@ pub(crate) struct Task {
     /// Longest time scale of the gates at the start, in steps (chrono initialisation), 0 for none [default: T, copy: 10 T].
     #[arg(long, value_parser = whole::<u64>, value_name = "N")]
     pub(crate) chrono: Option<u64>,
-    /// Seconds to try.
-    #[arg(long, default_value_t = 120.0, value_parser = positive, value_name = "S")]
+    /// Time to try, in seconds or as 10m.
+    #[arg(long, default_value = "120s", value_parser = seconds, value_name = "TIME")]
     pub(crate) budget: f64,
     /// Sequences to try.
     #[arg(long, value_parser = at_least_one, value_name = "N")]

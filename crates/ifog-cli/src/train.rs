@@ -36,6 +36,9 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
         .or(config.corpus.as_deref().map(Path::new));
     let corpus = Source::read(corpus)?;
     let progress = Progress::new(args.quiet);
+    if args.overfit_one_batch {
+        dry_run::limit_to_one_batch(&mut config.training);
+    }
     let trainer = build(&mut config.training, &corpus, &progress)?;
     if args.dry_run {
         return dry_run::forecast(trainer, process, args.json);
@@ -68,19 +71,21 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
         run.trainer().model().vocabulary().len(),
         directory.path().display()
     ));
-    let samples = !args.no_samples && !args.quiet;
-    let sample_every =
-        samples.then(|| Duration::try_from_secs_f64(args.sample_every).unwrap_or(Duration::MAX));
+    let sample_every = (!args.no_samples)
+        .then(|| Duration::try_from_secs_f64(args.sample_every).unwrap_or(Duration::MAX));
     let mut session = Session::new(run, directory, progress, sample_every)?;
     session.train()?;
     let summary = Summary::new(&session, level, process, started.elapsed());
-    if !args.no_report {
-        report::write(session.directory().path(), &summary.facts(), args.log_x)?;
-    }
+    // If it fails, the model is there all the same, and its figures are told first.
+    let reported = match args.no_report {
+        true => Ok(()),
+        false => report::write(session.directory().path(), &summary.facts(), args.log_x),
+    };
     match args.json {
         true => print_json(&summary),
         false => summary.print(!args.no_samples),
-    }
+    }?;
+    reported
 }
 
 /// What was asked for: the file's settings, or those of the run to be resumed, under what the command line says.
@@ -92,6 +97,7 @@ fn configuration(args: &Train) -> Result<RunConfig, Failure> {
     };
     let mut config = file.map_or(Ok(RunConfig::default()), |file| RunConfig::read(&file))?;
     args.settings.apply(&mut config.training);
+    args.settings.check(&config.training)?;
     if let Some(corpus) = &args.corpus {
         config.corpus = Some(corpus.display().to_string());
     }
@@ -114,6 +120,7 @@ fn resume(
     progress: &Progress,
 ) -> Result<(), Failure> {
     if checkpoints.list().is_empty() {
+        directory.check_without_model()?;
         progress.note("nothing was saved yet: training starts from the beginning");
         return directory.rewind(0, false);
     }

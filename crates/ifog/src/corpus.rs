@@ -164,6 +164,12 @@ impl Corpus {
         &self.notes
     }
 
+    /// Whether the validation part is the training part, for want of another.
+    pub(crate) fn validates_on_training(&self) -> bool {
+        let none = |note: &Note| matches!(note, Note::ValidationIsTraining);
+        self.notes.iter().any(none)
+    }
+
     /// A part. [`PartName::Val`] is the training part if there is no other
     /// ([`Note::ValidationIsTraining`]); [`PartName::Test`] may be absent, the others never are.
     #[must_use]

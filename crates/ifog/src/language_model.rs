@@ -35,6 +35,8 @@ pub struct Evaluation {
     pub loss: f64,
     /// Symbols predicted.
     pub chars: u64,
+    /// Of which part; of the training part where the text has none for validation.
+    pub part: PartName,
 }
 
 /// Why a model cannot be used.
@@ -258,11 +260,11 @@ pub fn evaluate(
     part: PartName,
     pool: &Pool,
 ) -> Result<Evaluation, ModelError> {
-    let Some(part) = corpus.part(part) else {
+    let Some(pairs) = corpus.part(part) else {
         return Err(ModelError::NoPart("test"));
     };
     let steps = evaluation_steps(corpus);
-    let mut windows = part.evaluation_windows(corpus.batch(), steps);
+    let mut windows = pairs.evaluation_windows(corpus.batch(), steps);
     let vocabulary = weights.layout().config().outputs;
     // Not on a thread of the pool: an allocator that keeps memory for each thread would keep it once for each.
     let mut reader = Reader::new(weights, steps, windows.batch());
@@ -281,6 +283,10 @@ pub fn evaluate(
     Ok(Evaluation {
         loss: sum / chars as f64,
         chars,
+        part: match part {
+            PartName::Val if corpus.validates_on_training() => PartName::Train,
+            part => part,
+        },
     })
 }
 

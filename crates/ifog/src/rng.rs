@@ -8,15 +8,13 @@
 
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::Rng as _;
-use serde::{Deserialize, Serialize};
 
 /// What random numbers are drawn for.
 ///
 /// Each purpose has a sequence of its own, so that drawing more numbers for one (a larger model to
 /// initialise, say) does not change the numbers of another. The values are part of the seed's
 /// meaning: a variant may be added, none may be renumbered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Stream {
     /// Initial weights.
@@ -55,8 +53,7 @@ pub struct Rng {
 }
 
 /// The whole state of an [`Rng`] as plain integers, for checkpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RngState {
     /// The seed the generator was made with.
     pub seed: u64,

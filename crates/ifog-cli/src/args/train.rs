@@ -14,8 +14,10 @@ use ifog::vocabulary::Mode;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as NameError, StringDeserializer};
 
+use crate::failure::Failure;
+
 use super::{
-    LARGEST, at_least_one, cell_parser, finite, not_negative, positive, seed, share, whole,
+    LARGEST, at_least_one, cell_parser, finite, not_negative, positive, seconds, seed, share, whole,
 };
 
 /// Train a character-level language model.
@@ -45,8 +47,8 @@ pub(crate) struct Train {
     /// Print what the run would need and take, measured for two seconds, and write nothing.
     #[arg(long, conflicts_with_all = ["resume", "overfit_one_batch"])]
     pub(crate) dry_run: bool,
-    /// Learn one batch by heart, for a check of the settings, and write nothing.
-    #[arg(long, conflicts_with = "resume")]
+    /// Learn one batch by heart, for a check of the settings, and write nothing; --steps ends it, or 1,000.
+    #[arg(long, conflicts_with_all = ["resume", "epochs", "max_seconds"])]
     pub(crate) overfit_one_batch: bool,
     /// Print one JSON object to standard output instead of the summary.
     #[arg(long)]
@@ -54,7 +56,7 @@ pub(crate) struct Train {
     /// Print no progress.
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    /// Print no samples.
+    /// Take no samples of the model.
     #[arg(long)]
     pub(crate) no_samples: bool,
     /// Write no loss.svg and no report.html.
@@ -63,8 +65,8 @@ pub(crate) struct Train {
     /// Steps on a logarithmic axis in loss.svg.
     #[arg(long)]
     pub(crate) log_x: bool,
-    /// Seconds between the samples of a model that is learning.
-    #[arg(long, default_value_t = 8.0, value_parser = positive, value_name = "SECONDS")]
+    /// Time between the samples of a model that is learning.
+    #[arg(long, default_value = "8s", value_parser = seconds, value_name = "TIME")]
     pub(crate) sample_every: f64,
 }
 
@@ -148,19 +150,19 @@ struct Model {
     vocab: Option<Mode>,
 }
 
-/// How long to train. At most one.
+/// How long to train: until the first of those given.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Length (without one of these: 10 epochs, but at least 500 steps)")]
-#[group(multiple = false)]
 struct Limit {
     /// Passes over the training part; may be a fraction.
-    #[arg(long, value_parser = positive, value_name = "N")]
+    #[arg(long, value_parser = positive, conflicts_with = "steps", value_name = "N")]
     epochs: Option<f64>,
     /// Steps, each of one batch of windows.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=LARGEST), value_name = "N")]
     steps: Option<u64>,
-    /// Seconds of wall time, validation and what was before --resume included.
-    #[arg(long, value_parser = positive, value_name = "S")]
+    /// Wall time in seconds or as 10m, validation and what was before --resume included; beside --epochs or --steps, the first
+    /// ends it.
+    #[arg(long, value_parser = seconds, value_name = "TIME")]
     max_seconds: Option<f64>,
 }
 
@@ -314,6 +316,53 @@ impl Settings {
         set(&mut config.test, data.test);
         set(&mut config.seed, *seed);
         set(&mut config.threads, *threads);
+    }
+}
+
+impl Settings {
+    /// Refuses what was given and would do nothing in `config`.
+    pub(crate) fn check(&self, config: &TrainConfig) -> Result<(), Failure> {
+        use ScheduleName::{Cosine, Plateau, Step};
+        let follows = |schedules: &[ScheduleName]| schedules.contains(&config.lr_schedule);
+        let descent = &self.descent;
+        let options = [
+            (
+                "--lr-decay",
+                descent.lr_decay.is_some(),
+                follows(&[Step, Plateau]),
+                "--lr-schedule step or plateau",
+            ),
+            (
+                "--lr-decay-after",
+                descent.lr_decay_after.is_some(),
+                follows(&[Step]),
+                "--lr-schedule step",
+            ),
+            (
+                "--lr-min",
+                descent.lr_min.is_some(),
+                follows(&[Cosine, Plateau]),
+                "--lr-schedule cosine or plateau",
+            ),
+            (
+                "--lr-patience",
+                descent.lr_patience.is_some(),
+                follows(&[Plateau]),
+                "--lr-schedule plateau",
+            ),
+            (
+                "--variational",
+                self.regularisation.variational == Some(true),
+                config.dropout > 0.0,
+                "--dropout",
+            ),
+        ];
+        match options.iter().find(|(_, given, used, _)| *given && !used) {
+            Some((option, _, _, needed)) => Err(Failure::usage(format!(
+                "{option} does nothing here: give {needed} as well"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 

@@ -31,7 +31,10 @@ impl Table {
     ) -> Result<Self, String> {
         let mut sheet = Sheet::parse(bytes)?;
         let dates = match date {
-            Some(name) => Some(sheet.column(name)?),
+            Some(name) => match sheet.column(name) {
+                Err(_) if name == NO_DATES => None,
+                column => Some(column?),
+            },
             None => sheet.default_dates(),
         };
         let chosen = match names {
@@ -105,7 +108,7 @@ impl Table {
                 "an earlier date than"
             };
             return Err(format!(
-                "line {} has {what} the row before it, {} after {}: sort the file by {}, one row a date",
+                "line {} has {what} the row before it, {} after {}: sort the file by {}, one row a date, or give --date {NO_DATES} if its rows are in order",
                 line(rows[at + 1]),
                 quoted(&self.labels[at + 1]),
                 quoted(&self.labels[at]),
@@ -129,6 +132,9 @@ impl Table {
         Ok(())
     }
 }
+
+/// The name for no column of dates, unless one is called so.
+const NO_DATES: &str = "none";
 
 #[cfg(test)]
 mod tests {
@@ -242,6 +248,19 @@ mod tests {
             gap.notes[0].contains("2020-01-03 to 2020-03-01, 58 times"),
             "{:?}",
             gap.notes
+        );
+        // Months that begin anew are no order, but the rows may be in one.
+        let months = "year,month,y\n2019,12,1\n2020,1,2\n2020,2,3\n";
+        let error = read(months).unwrap_err();
+        assert!(
+            error.contains("1 after 12") && error.contains("--date none"),
+            "{error}"
+        );
+        let names = ["y".to_owned()];
+        let unordered = Table::parse(months.as_bytes(), &names, Some("none")).unwrap();
+        assert_eq!(
+            (unordered.labels[2].as_str(), &unordered.columns[0][..]),
+            ("3", &[1.0, 2.0, 3.0][..])
         );
         // A column that only has the name of dates is a column like others.
         let idle = read("time,y\nnoon,1\nlater,2\n").unwrap();

@@ -107,6 +107,27 @@ fn a_model_is_not_overwritten_unasked() {
 }
 
 #[test]
+fn a_run_without_states_is_not_begun_anew_over_its_model() {
+    let folder = Folder::new();
+    let (_, run) = folder.small_model();
+    let model = fs::read(run.join("model.safetensors")).unwrap();
+    for entry in fs::read_dir(&run).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.starts_with("training-") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let metrics = fs::read(run.join("metrics.jsonl")).unwrap();
+    let resumed = folder.ifog(["train", "--resume", "run", "--steps", "500"]);
+    resumed
+        .run()
+        .refused(1, &["training-N.safetensors", "--config run/config.toml"]);
+    assert_eq!(fs::read(run.join("model.safetensors")).unwrap(), model);
+    assert_eq!(fs::read(run.join("metrics.jsonl")).unwrap(), metrics);
+}
+
+#[test]
 fn a_damaged_model() {
     let folder = Folder::new();
     let (_, run) = folder.small_model();
@@ -182,6 +203,12 @@ fn a_part_that_is_not_there() {
         .ifog(["eval", "run", "rhyme.txt", "--split-part", "test"])
         .run();
     eval.refused(1, &["test"]);
+    // Ten symbols leave a tenth of one for validation.
+    folder.file("short.txt", &rhyme()[..10]);
+    let eval = folder.ifog(["eval", "run", "short.txt"]).run();
+    assert!(eval.succeeded().stderr.contains("no part for validation"));
+    let eval = folder.ifog(["eval", "run", "rhyme.txt"]).run();
+    assert_eq!(eval.succeeded().stderr, "");
 }
 
 #[test]

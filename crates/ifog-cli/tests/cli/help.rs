@@ -151,6 +151,10 @@ fn wrong_usage_has_code_2() {
         &["hidden", "too large"],
     );
     refused(&["flow", "--toy", "--steps", "1000000"], &["--steps"]);
+    refused(
+        &["task", "copy", "--budget", "2 days"],
+        &["--budget", "90s, 10m or 1.5h"],
+    );
     refused(&["flow", "--layers", "65"], &["layers = 65"]);
     refused(&["compare", "--layers", "65"], &["layers = 65"]);
     refused(&["forecast", "--test", "0"], &["--test", "above 0"]);
@@ -165,6 +169,43 @@ fn wrong_usage_has_code_2() {
     refused(&["gradcheck", "--layers", "0"], &["--layers"]);
     refused(&["fly"], &["fly"]);
     assert_eq!(folder.ifog([] as [&str; 0]).run().code, 2);
+}
+
+/// What would be passed over in silence.
+#[test]
+fn options_that_would_do_nothing_are_refused() {
+    let folder = Folder::new();
+    folder.file("text.txt", "some text");
+    for (arguments, parts) in [
+        (
+            "train text.txt --lr-decay 0.97",
+            ["--lr-decay", "--lr-schedule step or plateau"],
+        ),
+        (
+            "train text.txt --lr-schedule step --lr-min 1e-4",
+            ["--lr-min", "--lr-schedule cosine or plateau"],
+        ),
+        (
+            "train text.txt --variational",
+            ["--variational", "--dropout"],
+        ),
+        (
+            "train text.txt --overfit-one-batch --epochs 5",
+            ["--overfit-one-batch", "--epochs"],
+        ),
+        ("flow --steps 500", ["required", "not provided"]),
+        ("flow run --hidden 64", ["--hidden", "cannot be used"]),
+        ("flow --toy --lags 5", ["--lags", "cannot be used"]),
+        ("forecast --column Close", ["required", "not provided"]),
+        (
+            "forecast a.csv --model kept --horizon 24",
+            ["--horizon", "cannot be used"],
+        ),
+        ("bench --pass step --batch 8", ["--batch", "--pass infer"]),
+    ] {
+        let arguments = arguments.split_whitespace();
+        folder.ifog(arguments).run().refused(2, &parts);
+    }
 }
 
 #[test]

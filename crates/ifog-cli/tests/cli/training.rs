@@ -275,6 +275,24 @@ fn a_run_limited_by_the_clock_ends_in_time() {
     let seconds = summary["seconds"].as_f64().unwrap();
     // One step and one validation of this model take milliseconds.
     assert!((1.0..3.0).contains(&seconds), "{seconds}");
+    // Of two limits, the first.
+    for limits in [
+        "--steps 3 --max-seconds 5m",
+        "--epochs 1e9 --max-seconds 0.5s",
+    ] {
+        let train = folder.ifog([
+            "train",
+            "rhyme.txt",
+            "--hidden",
+            "16",
+            "--out",
+            "run",
+            "--overwrite",
+            "--json",
+        ]);
+        let summary = train.args(limits.split_whitespace()).run().json();
+        assert!(summary["seconds"].as_f64().unwrap() < 3.0, "{limits}");
+    }
 }
 
 #[test]
@@ -324,6 +342,8 @@ fn progress_and_samples_go_to_standard_error() {
     assert!(!loud.contains('\x1b') && !loud.contains('\r'), "{loud}");
     assert!(!train(&["--no-samples"]).contains("sample at step"));
     assert_eq!(train(&["--quiet"]), "");
+    let lines = json_lines(&folder.path("run/metrics.jsonl"));
+    assert!(lines.iter().any(|line| line.get("sample").is_some()));
 }
 
 /// File names are bytes on Unix.

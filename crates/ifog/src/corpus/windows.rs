@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
-
 use super::{CorpusError, Part};
 
 /// Some steps of B parallel streams, time-major: the pair of step t and stream b is at `t·B + b`.
@@ -42,8 +40,7 @@ pub struct TrainingWindows {
 }
 
 /// Where [`TrainingWindows`] stand, as plain integers, for checkpoints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     /// Epochs completed.
     pub epoch: u64,

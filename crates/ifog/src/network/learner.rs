@@ -183,10 +183,14 @@ impl<E: Element> Learner<E> {
         &self.tapes[layer]
     }
 
-    /// Whether the outputs of a layer in the last window are all finite.
+    /// Whether the outputs of a layer in the last window are all finite, as far as they are kept: of a window in segments
+    /// that is the first one, and the state at the end, where what is not finite stays.
     pub fn output_is_finite(&self, layer: usize) -> bool {
         let output = self.tapes[layer].output();
-        (0..output.rows()).all(|r| output.row(r).iter().all(|y| y.to_f64().is_finite()))
+        let mut rows = (0..output.rows())
+            .map(|r| output.row(r))
+            .chain([&*self.state.h[layer]]);
+        rows.all(|row| row.iter().all(|y| y.to_f64().is_finite()))
     }
 
     /// The masks, with the random state they come from.

@@ -52,8 +52,8 @@ pub struct TrainConfig {
     pub epochs: Option<f64>,
     /// Stop after so many windows.
     pub steps: Option<u64>,
-    /// Stop after so many seconds of wall time in all, the time between a stop and its resumption left out; kept by
-    /// [`Run`](super::Run).
+    /// Stop after so many seconds of wall time in all, the time between a stop and its resumption left out, be the steps done
+    /// or not; kept by [`Run`](super::Run).
     pub max_seconds: Option<f64>,
     /// Stop after so many validations in a row without a new best; 0: never. Kept by [`Run`](super::Run).
     pub early_stop: u64,
@@ -115,7 +115,7 @@ pub enum OptimizerName {
     Rmsprop,
     /// Adagrad.
     Adagrad,
-    /// SGD with momentum 0.9.
+    /// SGD, without momentum.
     Sgd,
 }
 

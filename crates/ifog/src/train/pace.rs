@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// The two moments, for a run limited by its steps or by the clock.
 ///
-/// A run of a known number of steps never looks at the clock: the steps at which it validates, and so
-/// the model it keeps, are the same on every machine.
+/// A run of a known number of steps looks at the clock for its limit alone, if it has one: the steps at which it validates,
+/// and so the model it keeps, are the same on every machine.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pace {
     /// Validate after every so many steps, and at the end.
@@ -14,6 +14,8 @@ pub(super) enum Pace {
         every: u64,
         /// All steps.
         total: u64,
+        /// All the time there is, the last validation included.
+        limit: Duration,
     },
     /// Validate after every so much time, and at the end.
     Clock {
@@ -38,29 +40,31 @@ pub(super) struct Moment {
 }
 
 impl Pace {
-    /// For a run that ends after so many steps or seconds; without either, it goes on for ever.
+    /// For a run that ends after so many steps or seconds, whichever comes first; without either, it goes on for ever.
     pub(super) fn of(total: Option<u64>, seconds: Option<f64>, steps_per_epoch: u64) -> Self {
+        let seconds = seconds.unwrap_or(f64::MAX);
+        let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
         match total {
-            Some(total) => Self::of_steps(total, steps_per_epoch),
-            None => Self::of_seconds(seconds.unwrap_or(f64::MAX)),
+            Some(total) => Self::of_steps(total, limit, steps_per_epoch),
+            None => Self::of_time(limit),
         }
     }
 
     /// For a run of `total` steps: a validation each epoch, but at least [`FEWEST`] and at most [`MOST`]
     /// in all, as far as there are steps.
-    pub(super) fn of_steps(total: u64, steps_per_epoch: u64) -> Self {
+    fn of_steps(total: u64, limit: Duration, steps_per_epoch: u64) -> Self {
         let every = steps_per_epoch.clamp(total.div_ceil(MOST), total.div_ceil(FEWEST));
         Self::Steps {
             every: every.max(1),
             total,
+            limit,
         }
     }
 
-    /// For a run of so many seconds: a validation every tenth of them, but not more than two a second and
+    /// For a run of so much time: a validation every tenth of it, but not more than two a second and
     /// at least every 8 seconds; more seldom where that would take more than 1/[`RARITY`] of the time, but at least every
     /// quarter.
-    pub(super) fn of_seconds(limit: f64) -> Self {
-        let limit = Duration::try_from_secs_f64(limit).unwrap_or(Duration::MAX);
+    fn of_time(limit: Duration) -> Self {
         Self::Clock {
             every: (limit / 10).clamp(Duration::from_millis(500), Duration::from_secs(8)),
             limit,
@@ -81,13 +85,12 @@ impl Pace {
 
     /// Whether the last step is done.
     pub(super) fn is_over(&self, now: &Moment) -> bool {
-        match *self {
-            Self::Steps { total, .. } => now.step >= total,
-            Self::Clock { limit, .. } => now.elapsed.saturating_add(now.validation) >= limit,
-        }
+        let (Self::Steps { limit, .. } | Self::Clock { limit, .. }) = *self;
+        let done = matches!(*self, Self::Steps { total, .. } if now.step >= total);
+        done || now.elapsed.saturating_add(now.validation) >= limit
     }
 
-    /// The part of the run that is done, 0 to 1.
+    /// The part of the run that is done, 0 to 1: of the steps where they are known, be there time for all of them or not.
     pub(super) fn fraction(&self, now: &Moment) -> f64 {
         let fraction = match *self {
             Self::Steps { total, .. } => now.step as f64 / total as f64,
@@ -99,9 +102,10 @@ impl Pace {
     /// The time that is left if a step takes `per_step` seconds, with its share of validation and saving.
     pub(super) fn left(&self, now: &Moment, per_step: f64) -> Duration {
         match *self {
-            Self::Steps { total, .. } => {
+            Self::Steps { total, limit, .. } => {
                 let left = per_step * total.saturating_sub(now.step) as f64;
-                Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX)
+                let left = Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX);
+                left.min(limit.saturating_sub(now.elapsed))
             }
             Self::Clock { limit, .. } => limit.saturating_sub(now.elapsed),
         }
@@ -128,8 +132,16 @@ mod tests {
         }
     }
 
+    fn of_steps(total: u64, steps_per_epoch: u64) -> Pace {
+        Pace::of(Some(total), None, steps_per_epoch)
+    }
+
+    fn of_seconds(limit: f64) -> Pace {
+        Pace::of(None, Some(limit), 1)
+    }
+
     fn every(total: u64, steps_per_epoch: u64) -> u64 {
-        match Pace::of_steps(total, steps_per_epoch) {
+        match of_steps(total, steps_per_epoch) {
             Pace::Steps { every, .. } => every,
             Pace::Clock { .. } => panic!("a pace of steps"),
         }
@@ -146,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_run_of_steps_does_not_look_at_the_clock() {
-        let pace = Pace::of_steps(100, 1000);
+        let pace = of_steps(100, 1000);
         for step in 1..=100 {
             let (early, late) = (at(step, 0), at(step, 1_000_000));
             assert_eq!(pace.validates(&early), pace.validates(&late));
@@ -158,12 +170,23 @@ mod tests {
 
     #[test]
     fn a_limit_beyond_all_time_is_no_panic() {
-        let pace = Pace::of_seconds(1e300);
+        let pace = of_seconds(1e300);
         assert!(!pace.is_over(&at(1, 1)));
-        assert_eq!(
-            Pace::of_steps(u64::MAX, 1).left(&at(1, 1), 1e9),
-            Duration::MAX
-        );
+        let left = of_steps(u64::MAX, 1).left(&at(1, 1), 1e9);
+        assert_eq!(left, Duration::MAX - Duration::from_secs(1));
+    }
+
+    #[test]
+    fn of_steps_and_seconds_the_first_ends_a_run() {
+        let pace = Pace::of(Some(100), Some(60.0), 10);
+        let ends =
+            [(99, 59), (100, 1), (1, 60)].map(|(step, second)| pace.is_over(&at(step, second)));
+        assert_eq!(ends, [false, true, true]);
+        // The clock does not move the validations, nor the schedule.
+        assert!(pace.validates(&at(5, 1)) && !pace.validates(&at(4, 50)));
+        assert_eq!(pace.fraction(&at(50, 59)), 0.5);
+        let left = |per_step| pace.left(&at(50, 20), per_step);
+        assert_eq!([left(0.1), left(1.0)].map(|left| left.as_secs()), [5, 40]);
     }
 
     /// A large model's validation is not done every 8 seconds, nor never in a short run.
@@ -174,7 +197,7 @@ mod tests {
                 validation: Duration::from_secs(validation),
                 ..at(5, since)
             };
-            Pace::of_seconds(limit).validates(&now)
+            of_seconds(limit).validates(&now)
         };
         assert!(!due(3600.0, 0, 7) && due(3600.0, 0, 8));
         assert!(!due(3600.0, 4, 79) && due(3600.0, 4, 80));
@@ -184,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_last_validation_is_within_the_time() {
-        let pace = Pace::of_seconds(60.0);
+        let pace = of_seconds(60.0);
         let mut now = at(5, 58);
         assert!(!pace.is_over(&now));
         now.validation = Duration::from_secs(2);

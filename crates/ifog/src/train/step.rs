@@ -153,6 +153,12 @@ mod tests {
             "{error}"
         );
         assert_eq!(trainer.model.parameters, before);
+        // What arose behind the segment that is kept stands in the state at the end.
+        let mut trainer = Trainer::new(config(), TEXT).unwrap();
+        trainer.step().unwrap();
+        trainer.learner.state.h[0][0] = f32::NAN;
+        let finite = [0, 1].map(|layer| trainer.learner.output_is_finite(layer));
+        assert_eq!(finite, [false, true]);
     }
 
     /// The step that makes them is the one that is named, so that no state with them is ever saved.
