@@ -148,6 +148,10 @@ def check_view(browser, page):
     browser.open(page)
     unit = "return chosen.unit"
     first, units = browser.run(unit), WIDTHS[0]
+    strips = browser.run("return [...document.querySelectorAll('#found .strips')].map((cell) => cell.children.length)")
+    assert len(strips) > 4 and set(strips) == {2}, f"every finding has its unit and its feature as strips: {strips}"
+    wide, shown = browser.run("const t = document.getElementById('found'); return [t.scrollWidth, t.parentNode.clientWidth]")
+    assert wide <= shown, f"the findings take {wide} of {shown} pixels"
     count = check_colours(browser)
     browser.click("#next")
     assert browser.run(unit) == (first + 1) % units, "a click on next changes the unit"

@@ -1,6 +1,7 @@
 //! `ifog view`: a text on the colours of hidden units.
 
 mod ansi;
+mod data;
 mod page;
 
 use std::path::PathBuf;
@@ -9,9 +10,8 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use ifog::language_model::LanguageModel;
 use ifog::probe::Trace;
-use ifog::probe::features::features;
-use ifog::probe::finder::{Finding, SHIFTS, find_units};
-use serde::Serialize;
+use ifog::probe::features::{Feature, features};
+use ifog::probe::finder::{Finding, find_units};
 
 use crate::args::seed;
 use crate::failure::Failure;
@@ -59,9 +59,22 @@ pub(crate) struct View {
     /// Paint in the terminal instead of writing a page.
     #[arg(long, conflicts_with_all = ["out", "json"])]
     pub(crate) ansi: bool,
-    /// Print one JSON object with the units found; write a page only to --out.
+    /// Print one JSON object with the units found and the numbers behind the page; write a page only to --out.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// All that is shown.
+struct Scene {
+    model: LanguageModel,
+    trace: Trace,
+    /// Those that were read, a character each.
+    symbols: Vec<char>,
+    features: Vec<Feature>,
+    findings: Vec<Finding>,
+    /// How many of the symbols are shown.
+    length: usize,
+    selection: Selection,
 }
 
 /// What is shown first.
@@ -71,27 +84,6 @@ struct Selection {
     unit: usize,
     /// Index into the layer's quantities.
     quantity: usize,
-}
-
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Report {
-    symbols: usize,
-    shifts: usize,
-    false_discovery_rate: f64,
-    units: Vec<Unit>,
-}
-
-/// A unit and what it tracks.
-#[derive(Serialize)]
-struct Unit {
-    feature: &'static str,
-    layer: usize,
-    unit: usize,
-    correlation: f64,
-    chance: f64,
-    p: f64,
-    claimed: bool,
 }
 
 /// Traces, searches, and shows.
@@ -104,26 +96,33 @@ pub(crate) fn run(args: &View) -> Result<(), Failure> {
     let model = LanguageModel::load(&args.model)?;
     let symbols = args.length.max(args.search);
     let text = text_for(&model, args.text.as_deref(), symbols, args.seed)?;
-    let tokens = model.vocabulary().encode(&text)?;
-    let tokens = &tokens[..symbols.min(tokens.len())];
-    let trace = Trace::record(&model, &model.vocabulary().decode(tokens)?)?;
-    let symbols = characters(&model, tokens)?;
+    let tokens = model.vocabulary().encode_first(&text, symbols)?;
+    let trace = Trace::record(&model, &model.vocabulary().decode(&tokens)?)?;
+    let symbols = characters(&model, &tokens)?;
+    let features = features(&symbols);
     log(format_args!(
         "looking for units in {} symbols",
         trace.steps()
     ));
-    let findings = search(&trace, &symbols, args.seed);
-    let selection = select(args, &trace, &findings)?;
+    let findings = search(&trace, &features, args.seed);
+    let scene = Scene {
+        length: args.length.min(trace.steps()),
+        selection: select(args, &trace, &findings)?,
+        model,
+        trace,
+        symbols,
+        features,
+        findings,
+    };
 
     let printed = match (args.json, args.ansi) {
-        (true, _) => print_json(&report(&findings, symbols.len())),
-        (false, true) => ansi::paint(&trace, &symbols, selection, args.length),
-        (false, false) => print(&findings),
+        (true, _) => print_json(&data::Report::of(&scene)?),
+        (false, true) => ansi::paint(&scene),
+        (false, false) => print(&scene.findings),
     };
     // That nobody reads what is printed is no reason to lose the page.
     if let Some(out) = &page {
-        let page = page::render(&model, &trace, &symbols, args.length, selection, &findings)?;
-        write_picture(out, &page)?;
+        write_picture(out, &page::render(&scene)?)?;
     }
     printed
 }
@@ -150,10 +149,10 @@ fn characters(model: &LanguageModel, tokens: &[u32]) -> Result<Vec<char>, Failur
 }
 
 /// By h, the first quantity of a layer.
-fn search(trace: &Trace, symbols: &[char], seed: u64) -> Vec<Finding> {
+fn search(trace: &Trace, features: &[Feature], seed: u64) -> Vec<Finding> {
     let layers = trace.layers.iter();
     let states = layers.map(|layer| (&layer.quantities[0].values[..], layer.hidden));
-    find_units(&states.collect::<Vec<_>>(), &features(symbols), seed)
+    find_units(&states.collect::<Vec<_>>(), features, seed)
 }
 
 fn select(args: &View, trace: &Trace, findings: &[Finding]) -> Result<Selection, Failure> {
@@ -189,24 +188,6 @@ fn select(args: &View, trace: &Trace, findings: &[Finding]) -> Result<Selection,
         unit,
         quantity,
     })
-}
-
-fn report(findings: &[Finding], symbols: usize) -> Report {
-    let unit = |f: &Finding| Unit {
-        feature: f.feature,
-        layer: f.layer,
-        unit: f.unit,
-        correlation: f.correlation,
-        chance: f.chance,
-        p: f.p,
-        claimed: f.claimed,
-    };
-    Report {
-        symbols,
-        shifts: SHIFTS,
-        false_discovery_rate: ifog::probe::finder::RATE,
-        units: findings.iter().map(unit).collect(),
-    }
 }
 
 fn print(findings: &[Finding]) -> Result<(), Failure> {

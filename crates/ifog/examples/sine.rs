@@ -43,22 +43,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut learner = Learner::new(&weights, STEPS, BATCH, Dropout::off(), threads)?;
     let mut optimizer = Optimizer::new(OptimizerConfig::adam(), layout.len())?;
     let mut clipper = Clipper::new(ClipRule::GlobalNorm(1.0))?;
-    let mut error = 0.0;
-    for window in 0..600 {
+    for window in 0..=600 {
         let (x, next) = (waves(window * STEPS), waves(window * STEPS + 1));
         weights.load(&parameters, threads);
-        error = learner.learn(&weights, Inputs::Vectors(&x), STEPS, |y| {
+        let error = learner.learn(&weights, Inputs::Vectors(&x), STEPS, |y| {
             squared_error(y, &next, STEPS * BATCH)
         });
         clipper.clip(&mut learner.gradient);
         optimizer.step(&mut parameters, &learner.gradient, 5e-3);
         if window % 100 == 0 {
-            println!(
-                "window {window:3}  root mean square error {:.4}",
-                error.sqrt()
-            );
+            println!("window {window:3}  RMSE {:.4}", error.sqrt());
         }
     }
-    println!("at the end  root mean square error {:.4}", error.sqrt());
     Ok(())
 }

@@ -6,6 +6,7 @@ use ifog_kernels::{Level, LevelError, Threads};
 
 use crate::config::{ConfigError, InputConfig, NetworkConfig};
 use crate::corpus::{Corpus, CorpusError, PartName, Split, SplitConfig, Window};
+use crate::cost::MemoryError;
 use crate::loss::softmax_cross_entropy;
 use crate::network::{Inputs, Packed, Reader};
 use crate::parameters::Layout;
@@ -61,6 +62,9 @@ pub enum ModelError {
     /// The threads could not be started.
     #[error(transparent)]
     Pool(#[from] PoolError),
+    /// More memory than the machine has.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The part does not exist.
     #[error("the corpus has no {0} part: the model was trained without one; evaluate another part")]
     NoPart(&'static str),

@@ -6,6 +6,7 @@ pub mod finder;
 use ifog_kernels::{Cell, Input, Level, Record, Tape, Threads};
 
 use crate::config::ConfigError;
+use crate::cost::check_memory;
 use crate::flow::gate_names;
 use crate::language_model::{LanguageModel, ModelError};
 use crate::network::{Inputs, matrix_mut};
@@ -52,6 +53,8 @@ impl Trace {
         let (config, threads) = (*model.config(), Threads::current());
         let weights = model.packed(Level::detect()?)?;
         let steps = tokens.len();
+        // The tapes, and what is copied from them.
+        check_memory(model.layout(), 2, steps, 1, size_of::<f32>())?;
         let zeros = vec![0.0; model.layout().widest()];
         let mut scratch = Vec::new();
         let mut tapes: Vec<Tape<f32>> = Vec::new();

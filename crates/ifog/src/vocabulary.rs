@@ -129,6 +129,15 @@ impl Vocabulary {
     /// [`UnknownSymbol`](VocabularyError::UnknownSymbol) for the first symbol that the vocabulary
     /// lacks, [`NotUtf8`](VocabularyError::NotUtf8) if it holds characters and the text is not UTF-8.
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>, VocabularyError> {
+        self.encode_first(text, usize::MAX)
+    }
+
+    /// The tokens of the first `most` symbols of a text; what follows is not looked up.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_first(&self, text: &[u8], most: usize) -> Result<Vec<u32>, VocabularyError> {
         let unknown = |code, position| VocabularyError::UnknownSymbol {
             symbol: symbol_of_code(self.kind, code),
             position,
@@ -138,6 +147,7 @@ impl Vocabulary {
         match self.kind {
             Kind::Bytes => text
                 .iter()
+                .take(most)
                 .map(|&byte| u32::from(byte))
                 .enumerate()
                 .map(|(at, code)| self.token_of_code(code).ok_or_else(|| unknown(code, at)))
@@ -145,6 +155,7 @@ impl Vocabulary {
             Kind::Characters => std::str::from_utf8(text)
                 .map_err(|error| not_utf8(text, error))?
                 .char_indices()
+                .take(most)
                 .map(|(at, c)| (at, u32::from(c)))
                 .map(|(at, code)| self.token_of_code(code).ok_or_else(|| unknown(code, at)))
                 .collect(),

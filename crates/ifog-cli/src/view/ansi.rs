@@ -1,25 +1,19 @@
 //! A unit painted in the terminal.
 
-use ifog::probe::Trace;
-
-use super::Selection;
+use super::Scene;
 use crate::failure::Failure;
 use crate::output::{print_bytes, printable};
 
 /// Prints the text with the unit's value behind each symbol. This is what was asked for, also where no terminal is; `NO_COLOR`
 /// leaves the values' signs alone, as + and − under each line.
-pub(super) fn paint(
-    trace: &Trace,
-    symbols: &[char],
-    selection: Selection,
-    length: usize,
-) -> Result<(), Failure> {
-    let layer = &trace.layers[selection.layer];
+pub(super) fn paint(scene: &Scene) -> Result<(), Failure> {
+    let selection = scene.selection;
+    let layer = &scene.trace.layers[selection.layer];
     let values = layer.quantities[selection.quantity].values.iter();
     let values = values.skip(selection.unit).step_by(layer.hidden);
-    let values: Vec<f32> = values.copied().take(length).collect();
+    let values: Vec<f32> = values.copied().take(scene.length).collect();
     let scale = values.iter().fold(1.0f32, |max, v| max.max(v.abs()));
-    let shown = symbols.iter().zip(values.iter().map(|v| v / scale));
+    let shown = scene.symbols.iter().zip(values.iter().map(|v| v / scale));
     let text = if std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) {
         signs(shown)
     } else {

@@ -2,13 +2,14 @@
 
 use ifog::flow::is_tanh;
 use ifog::language_model::LanguageModel;
+use ifog::probe::features::Feature;
 use ifog::probe::finder::Finding;
-use ifog::probe::{LayerTrace, Quantity, Trace};
+use ifog::probe::{LayerTrace, Quantity, Saturation};
 use ifog::sampling::softmax;
 use maud::{Markup, html};
 use serde::Serialize;
 
-use super::{NOTE, Selection, verdict};
+use super::{NOTE, Scene, verdict};
 use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
 use crate::page::{Page, figure};
@@ -19,6 +20,8 @@ struct Data<'a> {
     layers: Vec<Layer<'a>>,
     /// The likeliest next symbols at each position, with their probabilities in percent.
     next: Vec<Vec<(String, f64)>>,
+    /// Of each feature a byte a symbol, 127 for its largest value, in base64.
+    features: Vec<(&'a str, String)>,
     layer: usize,
     quantity: usize,
     unit: usize,
@@ -41,22 +44,15 @@ struct Channel<'a> {
 }
 
 /// The page: painted by the script, and before that, or without it, with the first selection.
-pub(super) fn render(
-    model: &LanguageModel,
-    trace: &Trace,
-    symbols: &[char],
-    length: usize,
-    selection: Selection,
-    findings: &[Finding],
-) -> Result<String, Failure> {
-    let length = length.min(trace.steps());
-    let next = (0..length)
-        .map(|t| candidates(model, trace, t))
-        .collect::<Result<_, _>>()?;
-    let layers = trace.layers.iter();
+pub(super) fn render(scene: &Scene) -> Result<String, Failure> {
+    let (length, selection) = (scene.length, scene.selection);
+    let next = (0..length).map(|t| candidates(scene, t));
+    let layers = scene.trace.layers.iter();
+    let features = scene.features.iter();
     let data = Data {
         layers: layers.map(|layer| Layer::of(layer, length)).collect(),
-        next,
+        next: next.collect::<Result<_, _>>()?,
+        features: features.map(|feature| strip(feature, length)).collect(),
         layer: selection.layer,
         quantity: selection.quantity,
         unit: selection.unit,
@@ -65,21 +61,21 @@ pub(super) fn render(
     let json = serde_json::to_string(&data)?.replace('<', "\\u003c");
     let script = format!("const DATA = {json};\n{SCRIPT}");
     let page = Page {
-        title: &title(model),
+        title: &title(&scene.model),
         lead: "Each character stands on the value that a unit has after reading it: red is positive, blue negative.",
         body: html! {
-            (controls(trace, selection))
+            (controls(scene))
             pre #text tabindex="0" aria-label="text; arrow keys change the unit" {
-                (characters(trace, symbols, length, selection))
+                (characters(scene))
             }
             p #status role="status" { "Point at a character for its value and what the model expects after it." }
             h2 { "Units that track something" }
-            (found(findings))
+            (found(&scene.findings))
             h2 { "All units of the layer" }
             p.lead { "One strip a unit, the text from left to right. Choose one by click or Enter." }
             div #units {}
             h2 { "Saturated gates" }
-            @for (number, layer) in trace.layers.iter().enumerate() {
+            @for (number, layer) in scene.trace.layers.iter().enumerate() {
                 @if let Some(chart) = saturation(layer, number) { (figure(&chart)?) }
             }
         },
@@ -107,15 +103,16 @@ fn title(model: &LanguageModel) -> String {
     format!("{}: {units} units", model.config().cell.name())
 }
 
-fn controls(trace: &Trace, selection: Selection) -> Markup {
-    let hidden = trace.layers[selection.layer].hidden;
+fn controls(scene: &Scene) -> Markup {
+    let layers = &scene.trace.layers;
+    let hidden = layers[scene.selection.layer].hidden;
     html! {
         div.controls {
             label { "layer " select #layer {
-                @for layer in 0..trace.layers.len() { option value=(layer) { (layer) } }
+                @for layer in 0..layers.len() { option value=(layer) { (layer) } }
             } }
             label { "quantity " select #quantity {
-                @for (number, quantity) in trace.layers[0].quantities.iter().enumerate() {
+                @for (number, quantity) in layers[0].quantities.iter().enumerate() {
                     option value=(number) { (quantity.name) }
                 }
             } }
@@ -130,12 +127,13 @@ fn controls(trace: &Trace, selection: Selection) -> Markup {
 }
 
 /// A span a character. A line end is shown, and breaks the line.
-fn characters(trace: &Trace, symbols: &[char], length: usize, selection: Selection) -> Markup {
-    let layer = &trace.layers[selection.layer];
+fn characters(scene: &Scene) -> Markup {
+    let selection = scene.selection;
+    let layer = &scene.trace.layers[selection.layer];
     let (hidden, quantity) = (layer.hidden, &layer.quantities[selection.quantity]);
     let scale = scale(quantity, selection.unit, hidden);
     html! {
-        @for (t, symbol) in symbols.iter().take(length).enumerate() {
+        @for (t, symbol) in scene.symbols.iter().take(scene.length).enumerate() {
             @let value = quantity.values[t * hidden + selection.unit] / scale;
             @let colour = if value >= 0.0 { "220,50,47" } else { "38,100,220" };
             span style=(format!("background:rgba({colour},{:.2})", value.abs())) {
@@ -151,12 +149,15 @@ fn found(findings: &[Finding]) -> Markup {
         @else {
             div.scroll tabindex="0" { table #found {
                 thead { tr {
-                    @for name in ["feature", "layer", "unit", "correlation", "best of chance", "verdict"] { th scope="col" { (name) } }
+                    @for name in ["feature", "layer", "unit", "unit above feature", "correlation", "best of chance", "verdict"] {
+                        th scope="col" { (name) }
+                    }
                 } }
                 tbody { @for f in findings { tr {
                     td { (f.feature) }
                     td { (f.layer) }
                     td { button type="button" data-layer=(f.layer) data-unit=(f.unit) { (f.unit) } }
+                    td.strips data-layer=(f.layer) data-unit=(f.unit) data-feature=(f.feature) {}
                     td { (format!("{:.3}", f.correlation)) }
                     td { (format!("{:.3}", f.chance)) }
                     td { (verdict(f)) }
@@ -169,15 +170,8 @@ fn found(findings: &[Finding]) -> Markup {
 
 /// A dot a unit and gate, as Karpathy, Johnson & Li 2015 draw them; `None` for a cell without gates.
 fn saturation(layer: &LayerTrace, number: usize) -> Option<Chart> {
-    let gates = layer
-        .quantities
-        .iter()
-        .filter(|q| !matches!(q.name, "h" | "c") && !is_tanh(q.name));
-    let dots = |(colour, gate): (usize, &Quantity)| {
-        Series::line(gate.name, colour, gate.saturation(layer.hidden, 0.1, 0.9))
-            .drawn_as(Mark::Dots)
-    };
-    let mut series: Vec<Series> = gates.enumerate().map(dots).collect();
+    let dots = |(colour, (name, units))| Series::line(name, colour, units).drawn_as(Mark::Dots);
+    let mut series: Vec<Series> = gates(layer).enumerate().map(dots).collect();
     if series.is_empty() {
         return None;
     }
@@ -194,6 +188,23 @@ fn saturation(layer: &LayerTrace, number: usize) -> Option<Chart> {
         y: Axis::linear("share of characters above 0.9"),
         series,
     })
+}
+
+/// The gates between 0 and 1, with how often their units are nearly there.
+pub(super) fn gates(layer: &LayerTrace) -> impl Iterator<Item = (&'static str, Saturation)> {
+    let quantities = layer.quantities.iter();
+    let gates = quantities.filter(|q| !matches!(q.name, "h" | "c") && !is_tanh(q.name));
+    gates.map(|gate| (gate.name, gate.saturation(layer.hidden, 0.1, 0.9)))
+}
+
+fn strip(feature: &Feature, length: usize) -> (&str, String) {
+    let values = &feature.values[..length];
+    let most = values.iter().fold(1.0, |most: f64, v| most.max(*v));
+    let bytes: Vec<u8> = values
+        .iter()
+        .map(|v| (v / most * 127.0).round() as u8)
+        .collect();
+    (feature.name, base64(&bytes))
 }
 
 impl<'a> Layer<'a> {
@@ -230,18 +241,13 @@ fn scale(quantity: &Quantity, unit: usize, hidden: usize) -> f32 {
     values.fold(1.0, |max, v| max.max(v.abs()))
 }
 
-fn candidates(
-    model: &LanguageModel,
-    trace: &Trace,
-    t: usize,
-) -> Result<Vec<(String, f64)>, Failure> {
+/// The likeliest symbols after the one at t, with their probabilities in percent.
+pub(super) fn candidates(scene: &Scene, t: usize) -> Result<Vec<(String, f64)>, Failure> {
+    let model = &scene.model;
     let symbols = model.config().outputs;
+    let logits = &scene.trace.logits[t * symbols..][..symbols];
     let mut probabilities = Vec::new();
-    softmax(
-        &trace.logits[t * symbols..][..symbols],
-        1.0,
-        &mut probabilities,
-    )?;
+    softmax(logits, 1.0, &mut probabilities)?;
     let mut order: Vec<u32> = (0..symbols as u32).collect();
     order.sort_by(|a, b| probabilities[*b as usize].total_cmp(&probabilities[*a as usize]));
     order.truncate(CANDIDATES);

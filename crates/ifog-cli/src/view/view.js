@@ -10,18 +10,18 @@ const chosen = { layer: DATA.layer, quantity: DATA.quantity, unit: DATA.unit, pa
 const layer = () => DATA.layers[chosen.layer];
 const channel = () => layer().channels[chosen.quantity];
 
-// Values of the chosen channel, [T, H], decoded when they are first looked at.
-function values() {
-  const of = channel();
-  if (!of.decoded) {
-    const bytes = Uint8Array.from(atob(of.values), (c) => c.charCodeAt(0));
-    of.decoded = new Int8Array(bytes.buffer);
-  }
+function decoded(base64) {
+  return new Int8Array(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer);
+}
+
+// Values of a channel, [T, H], decoded when they are first looked at.
+function values(of) {
+  of.decoded ??= decoded(of.values);
   return of.decoded;
 }
 
 function share(t, unit = chosen.unit) {
-  return values()[t * layer().hidden + unit] / 127;
+  return values(channel())[t * layer().hidden + unit] / 127;
 }
 
 function colour(x) {
@@ -45,22 +45,39 @@ function paint() {
   if (shown >= 0) show(shown);
 }
 
-// The small multiples: a strip of one pixel a character for each unit.
+// A pixel a character.
+function strip(shareAt) {
+  const canvas = document.createElement("canvas");
+  canvas.width = spans.length;
+  canvas.height = 1;
+  const context = canvas.getContext("2d");
+  for (let t = 0; t < spans.length; t++) {
+    context.fillStyle = colour(shareAt(t));
+    context.fillRect(t, 0, 1, 1);
+  }
+  return canvas;
+}
+
+// Beside a feature: h of its unit, and where it holds.
+function pictures() {
+  const features = Object.fromEntries(DATA.features);
+  document.querySelectorAll("#found .strips").forEach((cell) => {
+    const { hidden, channels } = DATA.layers[cell.dataset.layer];
+    const h = values(channels[0]);
+    const feature = decoded(features[cell.dataset.feature]);
+    const unit = strip((t) => h[t * hidden + +cell.dataset.unit] / 127);
+    cell.replaceChildren(unit, strip((t) => feature[t] / 127));
+  });
+}
+
+// The small multiples: a strip for each unit.
 function strips() {
   const box = byId("units");
   box.replaceChildren();
   for (let unit = 0; unit < layer().hidden; unit++) {
     const button = document.createElement("button");
     button.type = "button";
-    const canvas = document.createElement("canvas");
-    canvas.width = spans.length;
-    canvas.height = 1;
-    const context = canvas.getContext("2d");
-    for (let t = 0; t < spans.length; t++) {
-      context.fillStyle = colour(share(t, unit));
-      context.fillRect(t, 0, 1, 1);
-    }
-    button.append(canvas, "unit " + unit);
+    button.append(strip((t) => share(t, unit)), "unit " + unit);
     button.addEventListener("click", () => choose({ unit }));
     box.append(button);
   }
@@ -71,6 +88,7 @@ function choose(change) {
   Object.assign(chosen, change);
   chosen.unit = Math.min(Math.max(chosen.unit | 0, 0), layer().hidden - 1);
   if (["layer", "quantity", "palette"].some((key) => before[key] !== chosen[key])) strips();
+  if (before.palette !== chosen.palette) pictures();
   paint();
 }
 
@@ -125,4 +143,5 @@ document.querySelectorAll("#found button").forEach((button) => {
   });
 });
 strips();
+pictures();
 paint();

@@ -38,10 +38,45 @@ fn a_page_is_complete_and_the_units_are_listed() {
         page.matches("http://www.w3.org/2000/svg").count()
     );
     let json = folder
-        .ifog(["view", "run", "rhyme.txt", "--json"])
+        .ifog([
+            "view",
+            "run",
+            "rhyme.txt",
+            "--json",
+            "--length",
+            "140",
+            "--quantity",
+            "o",
+        ])
         .run()
         .json();
-    assert_eq!(json["shifts"], 199);
+    assert_eq!(
+        (&json["shifts"], &json["quantity"]),
+        (&299.into(), &"o".into())
+    );
+    let lengths = ["values", "next"].map(|key| json[key].as_array().unwrap().len());
+    assert_eq!(lengths, [140, 140]);
+    assert_eq!(json["text"].as_str(), Some(&rhyme()[..140]));
+    assert_eq!(json["values"][7].as_array().unwrap().len(), 16);
+    // i, f and o of both layers.
+    assert_eq!(json["saturation"].as_array().unwrap().len(), 6);
+}
+
+/// What is not shown may be anything.
+#[test]
+fn a_text_is_read_as_far_as_it_is_shown() {
+    let folder = Folder::new();
+    folder.small_model();
+    folder.file("more.txt", rhyme() + "§ is no letter of the rhyme");
+    let view = |length: usize| {
+        let length = length.to_string();
+        let view = [
+            "view", "run", "more.txt", "--json", "--search", "50", "--length", &length,
+        ];
+        folder.ifog(view).run()
+    };
+    view(rhyme().chars().count()).json();
+    view(rhyme().chars().count() + 1).refused(1, &["§"]);
 }
 
 #[test]

@@ -148,8 +148,8 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Shifts of a feature; the least p is 1/200.
-pub const SHIFTS: usize = 199;
+/// Shifts of a feature; the least p is 1/300, so that a single unit can be claimed among 15 features.
+pub const SHIFTS: usize = 299;
 /// The share of false claims among all, on average.
 pub const RATE: f64 = 0.05;
 
@@ -244,6 +244,29 @@ mod tests {
             networks <= 3,
             "{networks} of 20 networks of noise have a claim"
         );
+    }
+
+    /// However many features there are to choose from, and be only one of them tracked.
+    #[test]
+    fn one_unit_can_be_claimed_among_all_features() {
+        let least = 1.0 / (1 + SHIFTS) as f64;
+        let all = features(&[]).into_iter();
+        let mut findings: Vec<Finding> = all
+            .map(|feature| Finding {
+                feature: feature.name,
+                layer: 0,
+                unit: 0,
+                correlation: 0.0,
+                chance: 0.1,
+                p: 1.0,
+                claimed: false,
+            })
+            .collect();
+        let last = findings.len() - 1;
+        (findings[last].p, findings[last].correlation) = (least, 1.0);
+        claim(&mut findings);
+        let claimed = findings.iter().filter(|f| f.claimed).count();
+        assert!(findings[0].claimed && claimed == 1, "{findings:?}");
     }
 
     #[test]
