@@ -1,6 +1,6 @@
 //! A language model in a program of its own: every event of the run is an item of an iterator.
 //!
-//! `cargo run --release --example language_model -- book.txt`
+//! `cargo run --release -p ifog --example language_model -- book.txt`
 
 use ifog::Cell;
 use ifog::train::{Event, Run, ScheduleName, TrainConfig, Trainer};

@@ -1,6 +1,6 @@
 //! Regression: an LSTM reads two mixed sine waves and predicts the next value, from the parts the trainer is made of.
 //!
-//! `cargo run --release --example sine`
+//! `cargo run --release -p ifog --example sine`
 
 use ifog::clip::{ClipRule, Clipper};
 use ifog::config::{InputConfig, NetworkConfig};
