@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use ifog::atomic_file::write_atomically;
+use ifog::atomic_file::{create_directory, write_atomically};
 use ifog::train::Checkpoints;
 use serde::Serialize;
 use serde_json::Value;
@@ -23,7 +23,7 @@ impl RunDirectory {
     /// The directory the user named. A run in it is removed if `overwrite` says so: the other files
     /// would not belong to the new one.
     pub(crate) fn at(path: &Path, overwrite: bool) -> Result<Self, Failure> {
-        fs::create_dir_all(path).map_err(|error| unwritable(path, &error))?;
+        create_all(path).map_err(|error| unwritable(path, &error))?;
         let (model, states) = (path.join(MODEL), Checkpoints::new(path, 1));
         if model.exists() || !states.list().is_empty() {
             if !overwrite {
@@ -65,11 +65,11 @@ impl RunDirectory {
 
     /// A new directory below `runs`, called `name`, or `name-2` and so on if that is taken.
     pub(crate) fn below(runs: &Path, name: &str) -> Result<Self, Failure> {
-        fs::create_dir_all(runs).map_err(|error| unwritable(runs, &error))?;
+        create_all(runs).map_err(|error| unwritable(runs, &error))?;
         let mut path = runs.join(name);
         for number in 2u32.. {
             // Whoever creates it owns it: two runs started at once get two directories.
-            match fs::create_dir(&path) {
+            match create_directory(&path) {
                 Ok(()) => break,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     path = runs.join(format!("{name}-{number}"));
@@ -171,6 +171,21 @@ impl RunDirectory {
     }
 }
 
+/// A directory, with those above it.
+fn create_all(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        create_all(above)?;
+    }
+    match create_directory(path) {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        created => created,
+    }
+}
+
 /// The name of the run directory for a corpus file: its name without the extension.
 pub(crate) fn name_for(corpus: &Path) -> String {
     let stem = corpus.file_stem().unwrap_or_default().to_string_lossy();
@@ -196,6 +211,23 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
     use super::*;
+
+    #[test]
+    fn directories_are_made_with_those_above_them() {
+        let root = tempfile::tempdir().unwrap();
+        let deep = root.path().join("a/b/c");
+        for _ in 0..2 {
+            drop(RunDirectory::at(&deep, false).unwrap());
+        }
+        fs::write(root.path().join("file"), "").unwrap();
+        let refused = RunDirectory::at(&root.path().join("file/run"), false).unwrap_err();
+        assert!(
+            refused
+                .message()
+                .unwrap()
+                .contains("cannot write to the run directory")
+        );
+    }
 
     #[test]
     fn runs_of_the_same_name_are_numbered() {

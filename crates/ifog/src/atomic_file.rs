@@ -166,6 +166,16 @@ fn directory_of(path: &Path) -> &Path {
     }
 }
 
+/// Creates a directory that a power loss does not take back; its parent must be there.
+///
+/// # Errors
+///
+/// What the operating system says, `AlreadyExists` if there is something of that name.
+pub fn create_directory(path: &Path) -> io::Result<()> {
+    fs::create_dir(path)?;
+    sync_directory(directory_of(path))
+}
+
 #[cfg(unix)]
 fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
