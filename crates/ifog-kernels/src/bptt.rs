@@ -39,7 +39,8 @@ impl<E: Element> PackedCell<E> {
     ///
     /// # Panics
     /// A slice does not have the shape that [`Backprop`] says, the scratch is too short, the tape holds no
-    /// forward pass, or the cell was made without [`Uses::backward`](crate::Uses::backward).
+    /// forward pass, or the cell was made without [`Uses::backward`](crate::Uses::backward), or is asked for dx and was made
+    /// without [`Uses::dense_input`](crate::Uses::dense_input).
     pub fn backward(&self, run: Backprop<'_, E>, threads: Threads) {
         let Backprop {
             input,
@@ -76,6 +77,14 @@ impl<E: Element> PackedCell<E> {
             scratch.len() >= self.backward_scratch_len(batch, threads),
             "scratch of backward"
         );
+        if let Some(dx) = &dx {
+            assert!(
+                back.w.is_some(),
+                "dx of a cell that was made without Uses::dense_input"
+            );
+            let inputs = self.shape().input();
+            assert_eq!((dx.rows, dx.cols), (steps * batch, inputs), "shape of dx");
+        }
         tape.stage = Stage::Gradients;
         if steps == 0 || batch == 0 {
             return;
@@ -182,8 +191,10 @@ impl<E: Element> PackedCell<E> {
             Input::Tokens { .. } => None,
         };
         let slot = usize::from(planted(Bug::StateAfterTheStep));
-        let h_before = tape.h(slot).as_ptr();
-        let state = |columns| left(h_before, h, h, columns, u);
+        // Of all steps: a slice of one would not do.
+        let h_before = tape.h[slot * batch * h..].as_ptr();
+        let state =
+            |columns: (usize, usize)| left(h_before, h, h, columns, u.wrapping_add(columns.0));
         let (lefts, cuts) = match self.shape().cell() {
             Cell::Rnn | Cell::Lstm => ([state((0, columns)), None], [columns; 3]),
             Cell::Gru => {
@@ -191,14 +202,14 @@ impl<E: Element> PackedCell<E> {
                     true => h_before,
                     false => tape.rh.as_ptr(),
                 };
-                let candidate = left(rh, h, h, (2 * h, 3 * h), u);
+                let candidate = left(rh, h, h, (2 * h, 3 * h), u.wrapping_add(2 * h));
                 ([state((0, 2 * h)), candidate], [2 * h, 3 * h, 3 * h])
             }
             Cell::GruAfter => {
                 // dq, behind the other gates, is the gradient of h U_n + b_hn.
                 let q = match planted(Bug::GruAfterHiddenWeights) {
                     true => state((2 * h, 3 * h)),
-                    false => left(h_before, h, h, (3 * h, 4 * h), u.wrapping_sub(h)),
+                    false => left(h_before, h, h, (3 * h, 4 * h), u.wrapping_add(2 * h)),
                 };
                 ([state((0, 2 * h)), q], [2 * h, 3 * h, 4 * h])
             }

@@ -2,6 +2,7 @@
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
+use core::fmt;
 use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
 
@@ -9,14 +10,13 @@ use crate::element::Element;
 use crate::matrix::ShapeError;
 
 /// A fixed-length `[E]` aligned to 64 bytes, so that a full vector never straddles two lines.
-#[derive(Debug)]
 pub(crate) struct AlignedVec<E> {
     lines: Vec<Line>,
     len: usize,
     _elements: core::marker::PhantomData<E>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
@@ -43,6 +43,13 @@ impl<E: Element> AlignedVec<E> {
             }
             None => Err(ShapeError::TooLarge(what)),
         }
+    }
+}
+
+/// What is in it would fill screens.
+impl<E> fmt::Debug for AlignedVec<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} elements", self.len)
     }
 }
 

@@ -198,8 +198,9 @@ impl Shape {
     }
 
     /// FLOPs of a forward pass, 2·T·B·G·H·(I + H); a training pass is three times that.
-    pub const fn forward_flops(self, steps: usize, batch: usize) -> usize {
-        2 * steps * batch * self.columns() * (self.input + self.hidden)
+    pub const fn forward_flops(self, steps: usize, batch: usize) -> u64 {
+        let weights = self.columns() * (self.input + self.hidden);
+        2 * steps as u64 * batch as u64 * weights as u64
     }
 
     pub(crate) fn check(

@@ -35,7 +35,8 @@ pub struct TokenTable<E> {
 }
 
 impl<E: Element> PackedCell<E> {
-    /// Room for the table of `vocabulary` tokens, all zero. It is for this cell and its clones alone.
+    /// Room for the table of `vocabulary` tokens, all zero. It has the weights that it is filled from: fill it
+    /// again after each [`PackedCell::pack`]. Cells of another level or shape refuse it.
     ///
     /// # Errors
     /// The vocabulary is empty, or the table would not fit in memory.

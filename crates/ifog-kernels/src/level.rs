@@ -2,10 +2,12 @@
 
 use core::fmt;
 
+use crate::simd::portable::EMULATED;
+
 /// An instruction-set level that this machine has.
 ///
-/// A value is the proof: there is no way to make one for a level that is absent. All levels but
-/// [`Level::PORTABLE`] on a target without FMA give the same bits (`IFOG_ISA` only changes the speed).
+/// A value is the proof: there is no way to make one for a level that is absent. All levels that
+/// [`Level::is_fused`] is true of give the same bits; between those, `IFOG_ISA` only changes the speed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Level(pub(crate) Kind);
 
@@ -54,12 +56,15 @@ impl Level {
         Ok(Self::best())
     }
 
-    /// The fastest level of this machine, whatever `IFOG_ISA` says.
+    /// The fastest level of this machine, whatever `IFOG_ISA` says. On one without fused multiply-add that is
+    /// [`Level::PORTABLE`], whose bits are its own ([`Level::is_fused`]); those of other machines are to be had there with
+    /// `scalar-fma`, slowly.
     pub fn best() -> Self {
         Self::available().last().unwrap_or(Self::PORTABLE)
     }
 
-    /// The level called `name`: `portable`, `scalar-fma`, `avx2`, `avx512` or `neon`.
+    /// The level called `name`: `portable`, `scalar-fma`, `avx2` or `avx512`. (`neon` has a name and no code yet: machines that
+    /// have it use `scalar-fma`, whose arrays the compiler makes NEON of.)
     ///
     /// # Errors
     /// There is no such level, or this machine lacks it.
@@ -73,10 +78,12 @@ impl Level {
 
     /// The levels of this machine, slowest first.
     pub fn available() -> impl Iterator<Item = Self> {
+        // `core` has no fused multiply-add.
+        let scalar_fma = cfg!(feature = "std");
         let all = [
+            (Kind::ScalarFma, scalar_fma && EMULATED),
             (Kind::Portable, true),
-            // `core` has no fused multiply-add.
-            (Kind::ScalarFma, cfg!(feature = "std")),
+            (Kind::ScalarFma, scalar_fma && !EMULATED),
             #[cfg(target_arch = "x86_64")]
             (Kind::Avx2, has_avx2()),
             #[cfg(target_arch = "x86_64")]
@@ -149,10 +156,10 @@ impl fmt::Debug for Level {
 impl fmt::Display for LevelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown => f.write_str("IFOG_ISA names no instruction-set level")?,
-            Self::Absent(name) => write!(f, "IFOG_ISA asks for {name}, which this machine lacks")?,
+            Self::Unknown => f.write_str("there is no instruction-set level of that name")?,
+            Self::Absent(name) => write!(f, "this machine or build has no {name}")?,
         }
-        f.write_str("; unset it, or set it to one of:")?;
+        f.write_str("; unset IFOG_ISA, or choose one of:")?;
         Level::available().try_for_each(|level| write!(f, " {level}"))
     }
 }
@@ -170,6 +177,16 @@ mod tests {
             assert_eq!(Level::named(level.name()), Ok(level));
         }
         assert_eq!(Level::named("sse9"), Err(LevelError::Unknown));
+        // A multiply-add that the C library does is the last to be chosen.
+        let slowest = Level::available().next();
+        assert_eq!(
+            slowest,
+            Some(if EMULATED && cfg!(feature = "std") {
+                Level(Kind::ScalarFma)
+            } else {
+                Level::PORTABLE
+            })
+        );
         for name in NAMES {
             match Level::named(name) {
                 Ok(level) => assert_eq!(level.name(), name),

@@ -1,5 +1,5 @@
 //! Recurrent cells on the CPU: RNN, LSTM and GRU, forward and backpropagation through time, with the same bits on
-//! every machine.
+//! every machine that has a fused multiply-add.
 //!
 //! # The mathematics
 //!

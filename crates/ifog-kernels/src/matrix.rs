@@ -94,6 +94,17 @@ impl<'a, E> MatRef<'a, E> {
         self.cols
     }
 
+    /// Elements from one row to the next.
+    pub fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    /// All elements, `[rows, cols]`, if no gap is between the rows.
+    pub fn as_slice(&self) -> Option<&'a [E]> {
+        let dense = self.row_stride == self.cols || self.rows <= 1;
+        dense.then(|| &self.data[..self.rows * self.cols])
+    }
+
     /// Row r, `[cols]`.
     ///
     /// # Panics
@@ -136,6 +147,35 @@ impl<'a, E> MatMut<'a, E> {
             cols,
             row_stride,
         })
+    }
+
+    /// The same to read.
+    pub fn as_ref(&self) -> MatRef<'_, E> {
+        MatRef {
+            data: self.data,
+            rows: self.rows,
+            cols: self.cols,
+            row_stride: self.row_stride,
+        }
+    }
+
+    /// The same for a call that takes it, to be used again after that.
+    pub fn reborrow(&mut self) -> MatMut<'_, E> {
+        MatMut {
+            data: self.data,
+            rows: self.rows,
+            cols: self.cols,
+            row_stride: self.row_stride,
+        }
+    }
+
+    /// Row r, `[cols]`.
+    ///
+    /// # Panics
+    /// r is not smaller than the number of rows.
+    pub fn row_mut(&mut self, r: usize) -> &mut [E] {
+        assert!(r < self.rows, "row {r} of {}", self.rows);
+        &mut self.data[r * self.row_stride..][..self.cols]
     }
 }
 
@@ -183,7 +223,7 @@ impl fmt::Display for ShapeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Zero(what) => write!(f, "{what} is 0, and must be at least 1"),
-            Self::TooLarge(what) => write!(f, "{what} has more elements than memory has addresses"),
+            Self::TooLarge(what) => write!(f, "{what} is larger than the memory that can be had"),
             Self::Length {
                 what,
                 expected,

@@ -49,7 +49,7 @@ pub(crate) struct Left<E> {
     pub(crate) m: usize,
     /// The columns of the right factor that it is multiplied with: from the first to before the last.
     pub(crate) columns: (usize, usize),
-    /// `[m, n]`, rows `out_stride` apart, as if it had all columns of the right factor.
+    /// `[m, n]` for the n of `columns`, rows `out_stride` apart.
     pub(crate) out: *mut E,
     pub(crate) out_stride: usize,
 }
@@ -190,7 +190,9 @@ pub fn accumulate_outer<E: Element>(
 /// Elements of scratch for [`accumulate_outer`] with left factors of `m` columns in all.
 pub fn outer_scratch_len(m: usize, threads: Threads) -> usize {
     // Left block with the slack of its tiles, ones, right block of the widest level, and what rounds up to a line.
-    threads.count() * ((KC + SLACK) * (m + 1) + KC * 4 * 16 + 16)
+    let left = (KC + SLACK).saturating_mul(m.saturating_add(1));
+    let each = left.saturating_add(KC * 4 * 16 + 16);
+    each.saturating_mul(threads.count())
 }
 
 /// A column of ones on the left: out is the sum of the right rows, of `n` columns.
@@ -217,7 +219,7 @@ pub(crate) unsafe fn run<E: Element>(
     let outputs: usize = products
         .map(|left| left.m * (left.columns.1 - left.columns.0))
         .sum();
-    let flops = 2 * args.reduce.rows() * outputs;
+    let flops = 2 * args.reduce.rows() as u64 * outputs as u64;
     let panels = args.panels(4 * dispatch::lanes::<E>(level));
     let parts = threads.worth(flops);
     let each = scratch.len() / threads.count();
@@ -383,6 +385,7 @@ unsafe fn tiles<S: Simd>(
     right: *const S::Elem,
 ) {
     let count = columns.len().div_ceil(most::<S>());
+    let first = column - left.columns.0;
     let vectors = valid.div_ceil(S::LANES);
     let whole = valid == vectors * S::LANES;
     let mut edge = Edge([[s.splat(S::Elem::ZERO); 4]; MAX_ROWS]);
@@ -396,7 +399,7 @@ unsafe fn tiles<S: Simd>(
         // SAFETY: out has the tile's rows, `packed` its kc · columns elements, `right` kc rows; a row of which not all
         // vectors exist goes through its slot.
         unsafe {
-            let out = |r: usize| left.out.add((here.start + r) * left.out_stride + column);
+            let out = |r: usize| left.out.add((here.start + r) * left.out_stride + first);
             for r in 0..here.len() {
                 let slot = slots.add(r * 4 * S::LANES);
                 if !whole {
@@ -409,7 +412,7 @@ unsafe fn tiles<S: Simd>(
             if index + 1 < count {
                 for row in tile_columns(&columns, index + 1, count) {
                     for v in 0..vectors {
-                        let next = left.out.wrapping_add(row * left.out_stride + column);
+                        let next = left.out.wrapping_add(row * left.out_stride + first);
                         s.prefetch(next.wrapping_add(v * S::LANES));
                     }
                 }
@@ -457,7 +460,9 @@ pub(crate) unsafe fn scatter_rows<E: Element>(
     threads: Threads,
 ) {
     let vectors = args.n().div_ceil(dispatch::lanes::<E>(level));
-    let parts = threads.worth(args.reduce.rows() * args.n()).min(vectors);
+    let parts = threads
+        .worth(args.reduce.rows() as u64 * args.n() as u64)
+        .min(vectors);
     // SAFETY: each part below has columns of its own.
     let shared = unsafe { Shared::new((args, ids, out)) };
     parallel::run(parts, &|part| {

@@ -141,7 +141,8 @@ impl<E: Element> PackedCell<E> {
         self.u.bytes() + w + self.back.as_ref().map_or(0, Transposed::bytes)
     }
 
-    /// Elements of scratch that [`PackedCell::infer`] and [`PackedCell::forward`] need for T = `steps`, B = `batch`.
+    /// Elements of scratch that [`PackedCell::infer`] and [`PackedCell::forward`] need for T = `steps`, B = `batch`; enough for
+    /// fewer steps and smaller batches, too.
     pub fn forward_scratch_len(&self, steps: usize, batch: usize) -> usize {
         let chunk = self.input_scratch_len(steps, batch);
         chunk.saturating_add(self.reset_len(batch))
@@ -163,7 +164,11 @@ impl<E: Element> PackedCell<E> {
     fn input_scratch_len(&self, steps: usize, batch: usize) -> usize {
         match self.w {
             Some(_) => {
-                let rows = self.chunk(steps, batch).saturating_mul(batch);
+                // Of any chunk of as many rows or fewer: so the scratch for the largest batch does for all.
+                let rows = steps
+                    .saturating_mul(batch)
+                    .min(self.rows_ahead())
+                    .max(batch);
                 let len = rows.saturating_mul(self.u.row_len());
                 len.saturating_add(64 / size_of::<E>())
             }
@@ -186,12 +191,16 @@ impl<E: Element> PackedCell<E> {
 
     /// Steps whose x W + b is computed ahead.
     pub(crate) fn chunk(&self, steps: usize, batch: usize) -> usize {
-        let row = self.u.row_len() * size_of::<E>();
+        (self.rows_ahead() / batch.max(1)).clamp(1, steps.max(1))
+    }
+
+    /// The most rows of x W + b that are computed ahead, if those of one step are not more.
+    fn rows_ahead(&self) -> usize {
         let bytes = match self.u.bytes() {
             large if large > LARGE_BYTES => large / 4,
             _ => CHUNK_BYTES,
         };
-        (bytes / row.saturating_mul(batch.max(1))).clamp(1, steps.max(1))
+        bytes / (self.u.row_len() * size_of::<E>())
     }
 }
 

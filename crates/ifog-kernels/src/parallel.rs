@@ -26,19 +26,25 @@ impl Threads {
         Self::SINGLE
     }
 
+    /// These, but no more than `most`, or one.
+    #[must_use]
+    pub fn at_most(self, most: usize) -> Self {
+        Self(self.0.min(most.max(1)))
+    }
+
     /// At least 1.
     pub fn count(self) -> usize {
         self.0
     }
 
     /// One thread for work that is over before a second one has woken up.
-    pub(crate) fn worth(self, flops: usize) -> usize {
+    pub(crate) fn worth(self, flops: u64) -> usize {
         if flops < SMALL_FLOPS { 1 } else { self.0 }
     }
 }
 
 /// About 20 µs of one core; waking a sleeping worker takes 5 to 10.
-const SMALL_FLOPS: usize = 2_000_000;
+const SMALL_FLOPS: u64 = 2_000_000;
 
 /// Calls `f(part)` for each part, at the same time where there are threads.
 pub(crate) fn run(parts: usize, f: &(dyn Fn(usize) + Sync)) {

@@ -30,6 +30,10 @@ impl<E: Element> PackedMatrix<E> {
         if k == 0 || n == 0 {
             return Err(ShapeError::Zero("a matrix dimension"));
         }
+        // So that rows rounded up to whole vectors can be counted.
+        if n > isize::MAX as usize {
+            return Err(ShapeError::TooLarge("a packed matrix"));
+        }
         let lanes = dispatch::panel_lanes::<E>(level);
         Ok(Self {
             level,
@@ -104,7 +108,7 @@ impl<E: Element> PackedMatrix<E> {
             out: Rows::flat(out.data.as_mut_ptr(), out.row_stride),
             bias: bias.map_or(core::ptr::null(), <[E]>::as_ptr),
         };
-        let parts = threads.worth(2 * x.rows * k * n);
+        let parts = threads.worth(2 * x.rows as u64 * (k * n) as u64);
         // SAFETY: the shapes were checked; x and out are borrowed for the call, out exclusively.
         unsafe { multiply_rows(self.level, &self.packed, args, x.rows, parts) };
     }

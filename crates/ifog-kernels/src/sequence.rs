@@ -330,7 +330,8 @@ impl<E: Element> PackedCell<E> {
             out: Rows::flat(to, width),
             bias: self.bias.as_ptr(),
         };
-        let parts = threads.worth(2 * x.rows * x.cols * self.shape().columns());
+        let weights = x.cols * self.shape().columns();
+        let parts = threads.worth(2 * x.rows as u64 * weights as u64);
         // SAFETY: each part below has rows of its own.
         let shared = unsafe { Shared::new(product) };
         parallel::run(parts, &|part| {

@@ -7,7 +7,7 @@
 //! the `// SAFETY:` comments of this module lean on.
 //!
 //! Every operation has the same result on every level but [`Simd::mul_add`], which is fused on all
-//! of them except portable on a target without FMA.
+//! of them except portable, where the build's target has no FMA of x86.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;

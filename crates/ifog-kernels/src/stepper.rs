@@ -1,11 +1,14 @@
 //! One step a call, the state carried: how an audio plug-in or a server runs a cell.
 
+use alloc::sync::Arc;
+use core::ops::Deref;
+
 use crate::buffer::AlignedVec;
 use crate::cell::Cell;
 use crate::cells::step::Stream;
 use crate::element::Element;
 use crate::matrix::ShapeError;
-use crate::packed::{GateMatrix, PackedCell};
+use crate::packed::PackedCell;
 #[cfg(feature = "std")]
 use crate::{
     cells::forward::{Forward, Init, Phase, Work},
@@ -16,8 +19,10 @@ use crate::{
 
 /// A stream through a cell: its state, on weights that any number of streams share.
 ///
-/// A call of [`Stepper::step`] has the bits of one step of [`PackedCell::infer`]. It allocates nothing, takes no
-/// lock, makes no system call and does not panic.
+/// A call of [`Stepper::step`] has the bits of one step of [`PackedCell::infer`]. It allocates nothing and does not panic;
+/// without a [`Team`](crate::Team) it takes no lock, makes no system call and waits for nobody.
+///
+/// [`PackedCell::stepper`] borrows the cell; [`PackedCell::stepper_of`] shares it by an [`Arc`], for a struct that owns both.
 ///
 /// ```
 /// use ifog_kernels::*;
@@ -37,8 +42,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Stepper<'a, E> {
-    cell: &'a PackedCell<E>,
-    w: &'a GateMatrix<E>,
+    cell: Lent<'a, PackedCell<E>>,
     /// H in whole vectors, which is how wide the states are.
     width: usize,
     /// `[2, width]`: h and the one before it change places at each step.
@@ -53,7 +57,7 @@ pub struct Stepper<'a, E> {
     xw: AlignedVec<E>,
     /// And the parts of a step.
     #[cfg(feature = "std")]
-    team: Option<(&'a Team, usize)>,
+    team: Option<(Lent<'a, Team>, usize)>,
 }
 
 impl<E: Element> PackedCell<E> {
@@ -62,19 +66,62 @@ impl<E: Element> PackedCell<E> {
     /// # Errors
     /// The cell was made without [`Uses::dense_input`](crate::Uses::dense_input), or the state would not fit in memory.
     pub fn stepper(&self) -> Result<Stepper<'_, E>, ShapeError> {
-        let w = self.w.as_ref().ok_or(ShapeError::NoDenseInput)?;
-        let width = self.hidden_in_vectors();
+        Stepper::new(Lent::Borrowed(self))
+    }
+
+    /// The same with a share in the cell, so that it can live beside or longer than the caller's.
+    ///
+    /// # Errors
+    /// As [`PackedCell::stepper`].
+    pub fn stepper_of(cell: &Arc<Self>) -> Result<Stepper<'static, E>, ShapeError> {
+        Stepper::new(Lent::Shared(Arc::clone(cell)))
+    }
+}
+
+/// What others may use as well.
+#[derive(Debug)]
+enum Lent<'a, T> {
+    Borrowed(&'a T),
+    Shared(Arc<T>),
+}
+
+impl<T> Deref for Lent<'_, T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        match self {
+            Self::Borrowed(it) => it,
+            Self::Shared(it) => it,
+        }
+    }
+}
+
+impl<T> Clone for Lent<'_, T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Borrowed(it) => Self::Borrowed(it),
+            Self::Shared(it) => Self::Shared(Arc::clone(it)),
+        }
+    }
+}
+
+impl<'a, E: Element> Stepper<'a, E> {
+    fn new(cell: Lent<'a, PackedCell<E>>) -> Result<Self, ShapeError> {
+        if cell.w.is_none() {
+            return Err(ShapeError::NoDenseInput);
+        }
+        let width = cell.hidden_in_vectors();
         let zeros = |len| AlignedVec::zeros(len, "the state of a stream");
-        let only = |cell, len| zeros(if self.shape().cell() == cell { len } else { 0 });
+        let only = |kind, len| zeros(if cell.shape().cell() == kind { len } else { 0 });
         Ok(Stepper {
-            cell: self,
-            w,
             width,
             h: zeros(2 * width)?,
             now: 0,
             c: only(Cell::Lstm, width)?,
             rh: only(Cell::Gru, width)?,
-            xw: only(Cell::GruAfter, self.u.row_len())?,
+            xw: only(Cell::GruAfter, cell.u.row_len())?,
+            cell,
             #[cfg(feature = "std")]
             team: None,
         })
@@ -86,6 +133,16 @@ impl<'a, E: Element> Stepper<'a, E> {
     /// The same stream, whose steps the threads of a team share where that is faster: an LSTM's from about 96 units on. Same bits.
     #[must_use]
     pub fn with_team(self, team: &'a Team) -> Self {
+        self.joined(Lent::Borrowed(team))
+    }
+
+    /// The same with a share in the team.
+    #[must_use]
+    pub fn with_team_of(self, team: &Arc<Team>) -> Self {
+        self.joined(Lent::Shared(Arc::clone(team)))
+    }
+
+    fn joined(self, team: Lent<'a, Team>) -> Self {
         let shape = self.cell.shape();
         let step = Steps {
             // x W and h U.
@@ -152,13 +209,16 @@ impl<E: Element> Stepper<'_, E> {
     /// x has I elements.
     fn advance(&mut self, x: &[E]) {
         #[cfg(feature = "std")]
-        if let Some((team, parts)) = self.team {
-            self.advance_together(x, team, parts);
+        if self.team.is_some() {
+            self.advance_together(x);
             self.now = 1 - self.now;
             return;
         }
-        let cell = self.cell;
         let (h_before, h) = self.states();
+        let cell = &*self.cell;
+        let Some(w) = &cell.w else {
+            unreachable!("a stream is made for a cell with W");
+        };
         let stream = Stream {
             hidden: self.width,
             x: x.as_ptr(),
@@ -177,15 +237,19 @@ impl<E: Element> Stepper<'_, E> {
             Cell::GruAfter => E::gru_after_step,
         };
         // SAFETY: `x` has I elements, and the buffers were made for the cell.
-        unsafe { run(cell.level(), &stream, self.w.weights(), cell.u.weights()) };
+        unsafe { run(cell.level(), &stream, w.weights(), cell.u.weights()) };
         self.now = 1 - self.now;
     }
 
     /// The units in parts, by the general kernels.
     #[cfg(feature = "std")]
-    fn advance_together(&mut self, x: &[E], team: &Team, parts: usize) {
-        let cell = self.cell;
+    fn advance_together(&mut self, x: &[E]) {
         let (h0, h) = self.states();
+        let cell = &*self.cell;
+        let Some((team, parts)) = &self.team else {
+            return;
+        };
+        let parts = *parts;
         let args = Forward {
             hidden: self.width,
             x: x.as_ptr(),

@@ -5,7 +5,7 @@
 //! helper p                    └─ sees the round, takes part p, does it
 //! ```
 //!
-//! A round costs two trips of a cache line, about 150 ns, and as much again for the state that the threads exchange: little
+//! A round costs some 400 ns: trips of cache lines, there and back, and the state that the threads exchange. That is little
 //! beside a step of 128 units or more, where rousing the threads of a pool would cost more than the step. The caller never waits for a helper that has not come, so a round ends
 //! whatever becomes of the helpers; it waits for one that has begun.
 
@@ -22,8 +22,9 @@ use crate::meeting::{Apart, MOST_PARTS};
 /// Helpers for [`Stepper::with_team`](crate::Stepper::with_team).
 ///
 /// A helper spins on its core for about a tenth of a millisecond after the last step, and then sleeps; the next step rouses
-/// it (the only system call) and does without it. Several streams may share a team; of two that step at the same time,
-/// one goes alone.
+/// it (a system call) and does without it. A step never waits for a helper that has not come, but for one that has begun its
+/// part, also if it loses its core there: where steps have deadlines, give helpers cores of their own, and the caller's
+/// priority. Several streams may share a team; of two that step at the same time, one goes alone.
 ///
 /// ```
 /// use ifog_kernels::*;
@@ -49,6 +50,7 @@ pub struct Team {
 
 /// What caller and helpers share.
 struct Rounds {
+    /// The number of the last round, or [`CLOSED`]: all that a waiting helper looks at.
     round: Apart<AtomicUsize>,
     /// Written by the caller before it opens a round, read by who has taken a part of that round.
     job: UnsafeCell<Option<Job>>,
@@ -56,9 +58,8 @@ struct Rounds {
     parts: Box<[Part]>,
     /// A caller is in a round.
     busy: AtomicBool,
-    /// A helper panicked.
+    /// A part panicked that a helper, or the caller in its place, had taken.
     broken: AtomicBool,
-    closed: AtomicBool,
     /// Spins until a helper sleeps.
     patience: usize,
 }
@@ -112,7 +113,6 @@ impl Team {
             parts: core::iter::repeat_with(part).take(helpers).collect(),
             busy: AtomicBool::new(false),
             broken: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
             patience,
         });
         let mut team = Self {
@@ -145,6 +145,10 @@ impl Team {
             return (0..self.threads()).for_each(work);
         }
         let round = rounds.round.0.load(Ordering::Relaxed) + 1;
+        if round == CLOSED {
+            // Of 32 bits, after weeks: `busy` stays, and everybody goes alone.
+            return (0..self.threads()).for_each(work);
+        }
         let work_until_done: *const (dyn Fn(usize) + Sync + '_) = work;
         // SAFETY: no round is open, so nobody reads the job. Its lifetime is forgotten for as long as this call lasts: `Open`
         // does not let it end before every part is done, be it by a panic.
@@ -157,27 +161,27 @@ impl Team {
         }
         // Either this thread sees a helper asleep, or the helper sees the round.
         rounds.round.0.store(round, Ordering::SeqCst);
-        let mut open = Open {
-            rounds,
-            round,
-            work: None,
-        };
+        let open = Open { rounds, round };
         for (part, helper) in rounds.parts.iter().zip(&self.helpers) {
             part.rouse(helper.thread());
         }
         work(0);
-        open.work = Some(work);
+        for (helper, part) in rounds.parts.iter().enumerate() {
+            if part.take(round) {
+                rounds.finish(helper, round, work);
+            }
+        }
         drop(open);
         assert!(
             !rounds.broken.load(Ordering::Relaxed),
-            "a helper of the team panicked"
+            "a part of the team's work panicked"
         );
     }
 }
 
 impl Drop for Team {
     fn drop(&mut self) {
-        self.rounds.closed.store(true, Ordering::SeqCst);
+        self.rounds.round.0.store(CLOSED, Ordering::SeqCst);
         for helper in self.helpers.drain(..) {
             helper.thread().unpark();
             // A panic was reported by `run`.
@@ -200,8 +204,11 @@ impl Rounds {
         let part = &self.parts[helper];
         let mut seen = 0;
         let mut spins = 0;
-        while !self.closed.load(Ordering::Relaxed) {
+        loop {
             let round = self.round.0.load(Ordering::Acquire);
+            if round == CLOSED {
+                return;
+            }
             if round != seen {
                 seen = round;
                 spins = 0;
@@ -210,14 +217,8 @@ impl Rounds {
                     let Some(Job(work)) = (unsafe { *self.job.get() }) else {
                         continue;
                     };
-                    let finish = Finish {
-                        rounds: self,
-                        part,
-                        round,
-                    };
                     // SAFETY: as above.
-                    unsafe { (*work)(helper + 1) };
-                    drop(finish);
+                    self.finish(helper, round, unsafe { &*work });
                 }
             } else if spins < self.patience {
                 spins += 1;
@@ -231,6 +232,20 @@ impl Rounds {
                 part.asleep.0.store(false, Ordering::Relaxed);
             }
         }
+    }
+}
+
+impl Rounds {
+    /// Does the part of a helper, which the calling thread has taken.
+    fn finish(&self, helper: usize, round: usize, work: &(dyn Fn(usize) + Sync)) {
+        let mut finish = Finish {
+            rounds: self,
+            part: &self.parts[helper],
+            round,
+            whole: false,
+        };
+        work(helper + 1);
+        finish.whole = true;
     }
 }
 
@@ -253,21 +268,17 @@ impl Part {
     }
 }
 
-/// An open round. Dropped, it does what nobody has taken, and waits for the rest.
+/// An open round. Dropped, it waits for every part that was taken, and sees to it that no other is: after a panic the result
+/// is lost anyway.
 struct Open<'a> {
     rounds: &'a Rounds,
     round: usize,
-    /// None after a panic: the result is lost anyway.
-    work: Option<&'a (dyn Fn(usize) + Sync)>,
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        for (helper, part) in self.rounds.parts.iter().enumerate() {
+        for part in &self.rounds.parts {
             if part.take(self.round) {
-                if let Some(work) = self.work {
-                    work(helper + 1);
-                }
                 continue;
             }
             let mut spins = 0_usize;
@@ -285,22 +296,26 @@ impl Drop for Open<'_> {
     }
 }
 
-/// A helper's part of a round. Dropped, it is done, be it by a panic.
+/// A part of a round. Dropped, it is done, be it by a panic.
 struct Finish<'a> {
     rounds: &'a Rounds,
     part: &'a Part,
     round: usize,
+    /// Whether the work has come to its end.
+    whole: bool,
 }
 
 impl Drop for Finish<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if !self.whole {
             self.rounds.broken.store(true, Ordering::Relaxed);
         }
         self.part.done.0.store(self.round, Ordering::Release);
     }
 }
 
+/// No round has this number.
+const CLOSED: usize = usize::MAX;
 /// Spins of a helper, about 20 ns each, from the last round until it sleeps.
 const PATIENCE: usize = 5_000;
 /// Spins of a caller until it gives its core to a helper that has begun.
@@ -353,8 +368,8 @@ mod tests {
 
     #[test]
     fn a_panic_on_any_thread_ends_the_round_and_is_reported() {
-        for at in 0..2 {
-            let team = Team::new(2, |_| {}).unwrap();
+        for at in 0..4 {
+            let team = Team::new(4, |_| {}).unwrap();
             let run = || {
                 for _ in 0..10_000 {
                     team.run(&|part| assert!(part != at, "planted"));

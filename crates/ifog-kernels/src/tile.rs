@@ -80,7 +80,8 @@ pub(crate) trait TileOp<S: Simd> {
     /// # Safety
     /// The op's pointers are valid for `row` and `panel`, and no other thread touches that part; `acc` holds the
     /// vectors of a row.
-    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem);
+    #[inline(always)]
+    unsafe fn finish(&self, _s: S, _row: usize, _panel: Panel, _acc: *mut S::Elem) {}
 
     /// Consumes what [`TileOp::finish`] has left, when all rows of the tile have got so far: two short chains of operations
     /// instead of a long one, so that the processor sees enough rows ahead to be busy.

@@ -211,6 +211,27 @@ fn vectors_for_a_cell_that_was_made_for_tokens() {
     }
 }
 
+/// A server that has scratch for its largest batch serves the smaller ones with it: among these widths are rows of which a
+/// batch leaves a part of a chunk empty.
+#[test]
+fn scratch_for_the_largest_batch_does_for_all() {
+    let uses = Uses {
+        dense_input: true,
+        backward: false,
+    };
+    for (cell, hidden) in [(Cell::Lstm, 100), (Cell::Gru, 128), (Cell::Rnn, 31)] {
+        let shape = Shape::new(cell, 8, hidden).unwrap();
+        let cell = PackedCell::<f32>::new(Level::best(), shape, uses).unwrap();
+        let largest = cell.forward_scratch_len(256, 50);
+        for batch in 0..=50 {
+            for steps in [0, 1, 3, 64, 255, 256] {
+                let len = cell.forward_scratch_len(steps, batch);
+                assert!(len <= largest, "{len} of {largest} for {steps} × {batch}");
+            }
+        }
+    }
+}
+
 /// What a call works on, its lengths as they are told.
 struct Buffers {
     cell: PackedCell<f32>,

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::sync::Arc;
+
 #[cfg(feature = "std")]
 use ifog_kernels::Team;
 use ifog_kernels::{
@@ -66,6 +68,28 @@ proptest! {
             prop_assert_eq!(stream.state(), (&h[..], &c[..]));
         }
     }
+}
+
+/// A struct may own a cell and a stream through it, or the stream outlive its maker.
+#[test]
+fn a_stream_may_share_its_cell() {
+    let shape = Shape::new(Cell::Lstm, 3, 200).unwrap();
+    let cell = Arc::new(cell_of(Level::detect().unwrap(), shape));
+    let mut borrowed = cell.stepper().unwrap();
+    let mut shared: Stepper<'static, f32> = PackedCell::stepper_of(&cell).unwrap();
+    #[cfg(feature = "std")]
+    {
+        shared = shared.with_team_of(&Arc::new(Team::new(2, |_| {}).unwrap()));
+    }
+    let (mut a, mut b) = ([0.0; 200], [1.0; 200]);
+    for x in numbers(30, 1.0).chunks_exact(3) {
+        borrowed.step(x, &mut a).unwrap();
+        shared.step(x, &mut b).unwrap();
+    }
+    assert_eq!(a, b);
+    drop(cell);
+    let moved = std::thread::spawn(move || shared.state().0.to_vec());
+    assert_eq!(moved.join().unwrap(), a);
 }
 
 /// More panels than threads, fewer, and as many.

@@ -136,7 +136,7 @@ fn sum_of_squares(values: &[f32]) -> f64 {
         return block_sum_of_squares(values);
     }
     let (left, right) = values.split_at((values.len() / 2).next_multiple_of(BLOCK));
-    let (left, right) = join(|| sum_of_squares(left), || sum_of_squares(right));
+    let (left, right) = join(false, || sum_of_squares(left), || sum_of_squares(right));
     left + right
 }
 

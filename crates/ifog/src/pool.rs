@@ -25,14 +25,17 @@ impl PoolError {
     }
 }
 
-/// Both, at once if there is a thread for it.
+/// Both, at once if there is a thread for it and the caller is not to stay `alone`.
 pub(crate) fn join<A: Send, B: Send>(
+    alone: bool,
     a: impl FnOnce() -> A + Send,
     b: impl FnOnce() -> B + Send,
 ) -> (A, B) {
     #[cfg(feature = "rayon")]
-    return rayon::join(a, b);
-    #[cfg(not(feature = "rayon"))]
+    if !alone {
+        return rayon::join(a, b);
+    }
+    let _ = alone;
     (a(), b())
 }
 

@@ -359,14 +359,4 @@ impl<S: Simd> TileOp<S> for InputOp<S::Elem> {
         // SAFETY: the row has all panels.
         Some(unsafe { self.out.at(row).add(self.offset + panel.unit * self.gates) })
     }
-
-    #[inline(always)]
-    unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
-        // SAFETY: the row has all panels.
-        let to = unsafe { self.out.at(row).add(self.offset + panel.unit * self.gates) };
-        for v in 0..panel.vectors {
-            // SAFETY: the vectors of the panel lie in the row.
-            unsafe { s.store(to.add(v * S::LANES), s.load(acc.add(v * S::LANES))) };
-        }
-    }
 }

@@ -9,8 +9,8 @@ use crate::element::Element;
 /// Lanes of the array vectors: what SSE2 and a NEON register hold of f32.
 const LANES: usize = 4;
 
-/// Arrays that the compiler may vectorise at the target's own level. Fused where the target has FMA
-/// at compile time; on other targets a product is rounded before it is added.
+/// Arrays that the compiler may vectorise at the target's own level. Fused where the build's target has x86's
+/// FMA; on others a product is rounded before it is added.
 #[derive(Clone, Copy)]
 pub struct Portable<E>(PhantomData<E>);
 
@@ -163,7 +163,7 @@ fn called<E: Copy>(
 }
 
 /// Whether the C library does the scalar-FMA level's multiply-adds.
-const EMULATED: bool = cfg!(any(
+pub(crate) const EMULATED: bool = cfg!(any(
     target_family = "wasm",
     all(
         any(target_arch = "x86", target_arch = "x86_64"),

@@ -7,9 +7,7 @@
 
 use std::ops::Range;
 
-use ifog_kernels::{
-    Backprop, Element, Input, ParamsMut, Record, Tape, Threads, accumulate_outer, outer_scratch_len,
-};
+use ifog_kernels::{Backprop, Element, Input, ParamsMut, Record, Tape, Threads, accumulate_outer};
 
 use super::{Inputs, Packed, State, matrix, matrix_mut};
 use crate::config::{ConfigError, InputConfig};
@@ -70,9 +68,8 @@ impl<E: Element> Learner<E> {
             let forward = cell.forward_scratch_len(steps, batch);
             forward.max(cell.backward_scratch_len(batch, threads))
         });
-        let decoder = outer_scratch_len(config.hidden, threads);
-        let embedding = outer_scratch_len(config.input.width(), threads);
-        let scratch = cells.max().unwrap_or(0).max(decoder).max(embedding);
+        // Of the decoder and the embedding, too: their left factors are the state of a cell and the input of one.
+        let scratch = cells.max().unwrap_or(0);
         let dtable = match config.input {
             InputConfig::Embedding { vocabulary, .. } => vocabulary * layout.shapes()[0].columns(),
             InputConfig::OneHot { .. } | InputConfig::Dense { .. } => 0,
@@ -99,7 +96,7 @@ impl<E: Element> Learner<E> {
     /// is carried on. Returns the loss.
     ///
     /// # Panics
-    /// The window is larger than the room, or the inputs do not have its rows.
+    /// The window is larger than the room or empty, the weights are of another network, or the inputs do not have its rows.
     pub fn learn(
         &mut self,
         weights: &Packed<E>,
@@ -123,7 +120,7 @@ impl<E: Element> Learner<E> {
     /// first, with the rows of the window that its outputs are; the sum of what it says is returned.
     ///
     /// # Panics
-    /// The inputs do not have the rows of the window.
+    /// The window is empty, the weights are of another network, or the inputs do not have its rows.
     pub fn learn_in_segments(
         &mut self,
         weights: &Packed<E>,
@@ -131,6 +128,8 @@ impl<E: Element> Learner<E> {
         steps: usize,
         mut loss: impl FnMut(Range<usize>, &mut [E]) -> f64,
     ) -> f64 {
+        assert!(steps > 0, "a window of no steps");
+        assert_eq!(weights.layout(), &self.layout, "layout of the weights");
         let config = *self.layout.config();
         let batch = self.state.h[0].len() / self.layout.shapes()[0].hidden();
         let window = Segment {

@@ -87,8 +87,10 @@ impl<E: Element> Packed<E> {
         );
         let (decoder, back) = (&mut self.decoder, &mut self.decoder_back);
         let (cells, layout) = (&mut self.cells, &self.layout);
+        let alone = threads.count() == 1;
         join(
-            || pack_layers(cells, 0, layout, params),
+            alone,
+            || pack_layers(cells, 0, layout, params, alone),
             || {
                 decoder.pack(weight);
                 if let Some(back) = back {
@@ -137,6 +139,7 @@ fn pack_layers<E: Element>(
     first: usize,
     layout: &Layout,
     params: &[E],
+    alone: bool,
 ) {
     match cells {
         [] => {}
@@ -145,8 +148,9 @@ fn pack_layers<E: Element>(
             let middle = cells.len() / 2;
             let (below, above) = cells.split_at_mut(middle);
             join(
-                || pack_layers(below, first, layout, params),
-                || pack_layers(above, first + middle, layout, params),
+                alone,
+                || pack_layers(below, first, layout, params, alone),
+                || pack_layers(above, first + middle, layout, params, alone),
             );
         }
     }

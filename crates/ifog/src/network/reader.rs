@@ -43,7 +43,7 @@ impl<E: Element> Reader<E> {
     /// Reads T = `steps` steps and carries the state on. Returns the decoder's outputs `[T·B, O]`.
     ///
     /// # Panics
-    /// The window is larger than the room, or the inputs do not have its rows.
+    /// The window is larger than the room, the weights are of another network, or the inputs do not have its rows.
     pub fn read(
         &mut self,
         weights: &Packed<E>,
@@ -56,6 +56,7 @@ impl<E: Element> Reader<E> {
             "a window of {steps} steps in room for {}",
             self.steps
         );
+        assert_eq!(weights.layout(), &self.layout, "layout of the weights");
         let config = *self.layout.config();
         let (batch, rows) = (self.batch, steps * self.batch);
         let first = weights.first_input(inputs, rows);

@@ -36,7 +36,7 @@ impl Span<'_> {
     pub(super) fn update(mut self, update: &(impl Fn(&mut Span<'_>) + Sync)) -> bool {
         if self.parameters.len() > PIECE {
             let (left, right) = self.halves();
-            let (left, right) = join(|| left.update(update), || right.update(update));
+            let (left, right) = join(false, || left.update(update), || right.update(update));
             return left & right;
         }
         update(&mut self);

@@ -1,6 +1,6 @@
 //! What a run needs of memory, before it asks for it.
 
-use ifog_kernels::{Shape, Tape, Threads, outer_scratch_len};
+use ifog_kernels::{Cell, Shape, Tape, Threads, outer_scratch_len};
 
 use crate::config::InputConfig;
 use crate::corpus::{Corpus, PartName};
@@ -66,7 +66,12 @@ impl Memory {
             (2 * parameters).max((1 + moments + u128::from(config.ema > 0.0)) * parameters);
         // Blocks of the operands of a weight gradient, for each thread; the gradient of the state.
         let scratch = |shape: &Shape| {
-            let blocks = outer_scratch_len(shape.input() + shape.hidden(), Threads::SINGLE);
+            // r ⊙ h of the GRUs is a left factor of its own.
+            let states = match network.cell {
+                Cell::Rnn | Cell::Lstm => shape.hidden(),
+                Cell::Gru | Cell::GruAfter => 2 * shape.hidden(),
+            };
+            let blocks = outer_scratch_len(shape.input() + states, Threads::SINGLE);
             (threads as u128 * blocks as u128) + batch as u128 * shape.hidden() as u128
         };
         let scratch = layout.shapes().iter().map(scratch).max().unwrap_or(0);
