@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A round costs some 400 ns: trips of cache lines, there and back, and the state that the threads exchange. That is little
-//! beside a step of 128 units or more, where rousing the threads of a pool would cost more than the step. The caller never waits for a helper that has not come, so a round ends
-//! whatever becomes of the helpers; it waits for one that has begun.
+//! beside a step of 128 units or more, where rousing the threads of a pool would cost more than the step. The caller never
+//! waits for a helper that has not come, so a round ends whatever becomes of the helpers; it waits for one that has begun.
 
 use std::boxed::Box;
 use std::cell::UnsafeCell;
@@ -233,9 +233,7 @@ impl Rounds {
             }
         }
     }
-}
 
-impl Rounds {
     /// Does the part of a helper, which the calling thread has taken.
     fn finish(&self, helper: usize, round: usize, work: &(dyn Fn(usize) + Sync)) {
         let mut finish = Finish {
