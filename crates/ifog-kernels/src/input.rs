@@ -89,11 +89,12 @@ impl<E: Element> PackedCell<E> {
     /// # Panics
     /// The table is for a cell of another level or shape: its rows lie in another order.
     fn check_table(&self, table: &TokenTable<E>) {
-        assert_eq!(
-            table.made_for,
-            (self.level(), self.shape()),
-            "the token table is for another cell"
-        );
+        assert!(self.reads(table), "the token table is for another cell");
+    }
+
+    /// Whether the rows of the table lie in this cell's order.
+    pub(crate) fn reads(&self, table: &TokenTable<E>) -> bool {
+        table.made_for == (self.level(), self.shape())
     }
 
     /// Rows of G·H columns, gates side by side.

@@ -48,6 +48,15 @@ pub enum ShapeError {
     Misaligned(usize),
     /// A cell that was packed for tokens alone is to read vectors.
     NoDenseInput,
+    /// A token table of a cell of another level or shape.
+    OtherTable,
+    /// A token that is not in its table.
+    Token {
+        /// Which one.
+        token: u32,
+        /// Tokens of the table.
+        vocabulary: usize,
+    },
 }
 
 impl<'a, E> MatRef<'a, E> {
@@ -244,6 +253,10 @@ impl fmt::Display for ShapeError {
             Self::NoDenseInput => f.write_str(
                 "the cell was packed for tokens alone: pack it with Uses::dense_input to feed it vectors",
             ),
+            Self::OtherTable => f.write_str("the token table is for a cell of another level or shape"),
+            Self::Token { token, vocabulary } => {
+                write!(f, "token {token} is outside a table of {vocabulary}")
+            }
         }
     }
 }

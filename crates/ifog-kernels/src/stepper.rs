@@ -5,22 +5,23 @@ use core::ops::Deref;
 
 use crate::buffer::AlignedVec;
 use crate::cell::Cell;
+use crate::cells::forward::{Forward, Init, Phase, Work};
 use crate::cells::step::Stream;
 use crate::element::Element;
+use crate::input::TokenTable;
 use crate::matrix::ShapeError;
 use crate::packed::PackedCell;
+use crate::parallel::Shared;
 #[cfg(feature = "std")]
 use crate::{
-    cells::forward::{Forward, Init, Phase, Work},
-    parallel::Shared,
     split::{ROUND, Steps},
     team::Team,
 };
 
 /// A stream through a cell: its state, on weights that any number of streams share.
 ///
-/// A call of [`Stepper::step`] has the bits of one step of [`PackedCell::infer`]. It allocates nothing and does not panic;
-/// without a [`Team`](crate::Team) it takes no lock, makes no system call and waits for nobody.
+/// A call of [`Stepper::step`], or of [`Stepper::step_token`], has the bits of one step of [`PackedCell::infer`]. It allocates
+/// nothing and does not panic; without a [`Team`](crate::Team) it takes no lock, makes no system call and waits for nobody.
 ///
 /// [`PackedCell::stepper`] borrows the cell; [`PackedCell::stepper_of`] shares it by an [`Arc`], for a struct that owns both.
 ///
@@ -64,7 +65,7 @@ impl<E: Element> PackedCell<E> {
     /// A stream in the zero state.
     ///
     /// # Errors
-    /// The cell was made without [`Uses::dense_input`](crate::Uses::dense_input), or the state would not fit in memory.
+    /// The state would not fit in memory.
     pub fn stepper(&self) -> Result<Stepper<'_, E>, ShapeError> {
         Stepper::new(Lent::Borrowed(self))
     }
@@ -108,9 +109,6 @@ impl<T> Clone for Lent<'_, T> {
 
 impl<'a, E: Element> Stepper<'a, E> {
     fn new(cell: Lent<'a, PackedCell<E>>) -> Result<Self, ShapeError> {
-        if cell.w.is_none() {
-            return Err(ShapeError::NoDenseInput);
-        }
         let width = cell.hidden_in_vectors();
         let zeros = |len| AlignedVec::zeros(len, "the state of a stream");
         let only = |kind, len| zeros(if cell.shape().cell() == kind { len } else { 0 });
@@ -144,9 +142,10 @@ impl<'a, E: Element> Stepper<'a, E> {
 
     fn joined(self, team: Lent<'a, Team>) -> Self {
         let shape = self.cell.shape();
+        let inputs = self.cell.w.as_ref().map_or(0, |_| shape.input());
         let step = Steps {
             // x W and h U.
-            hidden: shape.input() + shape.hidden(),
+            hidden: inputs + shape.hidden(),
             meeting: ROUND,
             ..self.cell.steps(1, 1, self.cell.u.weights())
         };
@@ -162,13 +161,48 @@ impl<E: Element> Stepper<'_, E> {
     /// One step: x `[I]` in, h' `[H]` out.
     ///
     /// # Errors
-    /// A slice has another length; the state is as it was.
+    /// A slice has another length, or the cell was made without [`Uses::dense_input`](crate::Uses::dense_input); the state is
+    /// as it was.
     #[inline]
     pub fn step(&mut self, x: &[E], out: &mut [E]) -> Result<(), ShapeError> {
         let shape = self.cell.shape();
         shape.check("x", x.len(), shape.input())?;
         shape.check("out", out.len(), shape.hidden())?;
+        if self.cell.w.is_none() {
+            return Err(ShapeError::NoDenseInput);
+        }
         self.advance(x);
+        out.copy_from_slice(self.h());
+        Ok(())
+    }
+
+    /// One step for a token: row `token` of `table` takes the place of x W + b.
+    ///
+    /// # Errors
+    /// `out` has another length than H, the table is for a cell of another level or shape, or the token is outside it; the
+    /// state is as it was.
+    pub fn step_token(
+        &mut self,
+        table: &TokenTable<E>,
+        token: u32,
+        out: &mut [E],
+    ) -> Result<(), ShapeError> {
+        let cell = &*self.cell;
+        cell.shape()
+            .check("out", out.len(), cell.shape().hidden())?;
+        if !cell.reads(table) {
+            return Err(ShapeError::OtherTable);
+        }
+        let vocabulary = table.vocabulary();
+        if token as usize >= vocabulary {
+            return Err(ShapeError::Token { token, vocabulary });
+        }
+        let row = Init::Table {
+            table: table.rows.as_ptr(),
+            stride: cell.u.row_len(),
+            ids: &raw const token,
+        };
+        self.advance_generally(&[], Some(row));
         out.copy_from_slice(self.h());
         Ok(())
     }
@@ -210,14 +244,12 @@ impl<E: Element> Stepper<'_, E> {
     fn advance(&mut self, x: &[E]) {
         #[cfg(feature = "std")]
         if self.team.is_some() {
-            self.advance_together(x);
-            self.now = 1 - self.now;
-            return;
+            return self.advance_generally(x, None);
         }
         let (h_before, h) = self.states();
         let cell = &*self.cell;
         let Some(w) = &cell.w else {
-            unreachable!("a stream is made for a cell with W");
+            unreachable!("`step` has looked for W");
         };
         let stream = Stream {
             hidden: self.width,
@@ -241,15 +273,15 @@ impl<E: Element> Stepper<'_, E> {
         self.now = 1 - self.now;
     }
 
-    /// The units in parts, by the general kernels.
-    #[cfg(feature = "std")]
-    fn advance_together(&mut self, x: &[E]) {
+    /// By the general kernels, the units in parts where there is a team. `row` is x W + b; without it, x has I elements, and the
+    /// cell has W.
+    fn advance_generally(&mut self, x: &[E], row: Option<Init<E>>) {
         let (h0, h) = self.states();
         let cell = &*self.cell;
-        let Some((team, parts)) = &self.team else {
-            return;
-        };
-        let parts = *parts;
+        #[cfg(feature = "std")]
+        let parts = self.team.as_ref().map_or(1, |(_, parts)| *parts);
+        #[cfg(not(feature = "std"))]
+        let parts = 1;
         let args = Forward {
             hidden: self.width,
             x: x.as_ptr(),
@@ -258,9 +290,11 @@ impl<E: Element> Stepper<'_, E> {
             h,
             c: self.c.as_mut_ptr(),
             rh: self.rh.as_mut_ptr(),
+            init: row.unwrap_or(Init::Bias(cell.bias.as_ptr())),
             ..cell.forward_args(1)
         };
-        let ahead = (!self.xw.is_empty()).then(|| (self.xw.as_mut_ptr(), self.xw.len()));
+        let ahead = row.is_none() && !self.xw.is_empty();
+        let ahead = ahead.then(|| (self.xw.as_mut_ptr(), self.xw.len()));
         let phases: &[Phase] = match cell.phases() {
             1 => &[Phase::All],
             _ => &[Phase::First, Phase::Second],
@@ -268,7 +302,7 @@ impl<E: Element> Stepper<'_, E> {
         // SAFETY: each part below has panels of its own.
         let shared = unsafe { Shared::new((args, ahead)) };
         for &phase in phases {
-            team.run(&|part| {
+            let work = |part| {
                 if part >= parts {
                     return;
                 }
@@ -279,8 +313,8 @@ impl<E: Element> Stepper<'_, E> {
                     share: (part, parts),
                     phase,
                 };
-                // SAFETY: `x` has I elements, and the buffers were made for the cell; this part fills and reads its own
-                // panels of x W + b.
+                // SAFETY: x W + b is a row of a table, or `x` has I elements; the buffers were made for the cell; this part
+                // fills and reads its own panels of x W + b.
                 unsafe {
                     if let Some((base, stride)) = ahead {
                         cell.input_product(&args, base, 0..1, &work);
@@ -288,8 +322,15 @@ impl<E: Element> Stepper<'_, E> {
                     }
                     cell.run_forward(&args, work);
                 }
-            });
+            };
+            #[cfg(feature = "std")]
+            if let Some((team, _)) = &self.team {
+                team.run(&work);
+                continue;
+            }
+            work(0);
         }
+        self.now = 1 - self.now;
     }
 
     /// The state, and where the next one goes.

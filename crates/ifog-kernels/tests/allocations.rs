@@ -56,6 +56,7 @@ fn run(kind: Cell, level: Level, tokens: bool) {
     let counted = allocations(|| {
         for x in x.chunks_exact(input) {
             stream.step(x, &mut h[..hidden]).unwrap();
+            stream.step_token(&table, 1, &mut h[..hidden]).unwrap();
         }
         stream.reset();
     });

@@ -70,6 +70,61 @@ proptest! {
     }
 }
 
+/// By a cell that was packed for tokens alone, and by one that reads vectors, too; alone and shared by a team.
+#[test]
+fn tokens_have_the_bits_of_a_sequence() {
+    const VOCABULARY: usize = 9;
+    let ids: Vec<u32> = (0..12).map(|k| k * 5 % VOCABULARY as u32).collect();
+    #[cfg(feature = "std")]
+    let team = Team::new(2, |_| {}).unwrap();
+    for kind in Cell::ALL {
+        for (hidden, dense_input) in [(20, false), (20, true), (160, false)] {
+            let shape = Shape::new(kind, VOCABULARY, hidden).unwrap();
+            let params = numbers(shape.param_len(), 0.4);
+            let params = shape.split(&params).unwrap();
+            let memory = if kind.has_memory() { hidden } else { 0 };
+            for level in Level::available() {
+                let uses = Uses {
+                    dense_input,
+                    backward: false,
+                };
+                let mut cell = PackedCell::new(level, shape, uses).unwrap();
+                cell.pack(params);
+                let mut table = cell.token_table(VOCABULARY).unwrap();
+                cell.fill_one_hot(params, &mut table);
+                let (mut h, mut c) = (vec![0.0; hidden], vec![0.0; memory]);
+                let mut whole = vec![0.0; ids.len() * hidden];
+                let out = MatMut::new(&mut whole, ids.len(), hidden).unwrap();
+                let mut scratch = vec![f32::NAN; cell.forward_scratch_len(ids.len(), 1)];
+                let run = Infer {
+                    steps: ids.len(),
+                    batch: 1,
+                    input: Input::Tokens {
+                        ids: &ids,
+                        table: &table,
+                    },
+                    h: &mut h,
+                    c: &mut c,
+                    out,
+                    scratch: &mut scratch,
+                };
+                cell.infer(run, Threads::SINGLE);
+                let mut streams = vec![cell.stepper().unwrap()];
+                #[cfg(feature = "std")]
+                streams.push(cell.stepper().unwrap().with_team(&team));
+                for mut stream in streams {
+                    let mut out = vec![f32::NAN; hidden];
+                    for (id, expected) in ids.iter().zip(whole.chunks_exact(hidden)) {
+                        stream.step_token(&table, *id, &mut out).unwrap();
+                        assert_eq!(out, expected, "{kind} of {hidden} at {level}");
+                    }
+                    assert_eq!(stream.state(), (&h[..], &c[..]));
+                }
+            }
+        }
+    }
+}
+
 /// A struct may own a cell and a stream through it, or the stream outlive its maker.
 #[test]
 fn a_stream_may_share_its_cell() {
@@ -166,5 +221,18 @@ fn wrong_lengths_are_refused_and_change_nothing() {
         backward: false,
     };
     let cell = PackedCell::<f32>::new(Level::best(), shape, tokens).unwrap();
-    assert_eq!(cell.stepper().err(), Some(ShapeError::NoDenseInput));
+    let (mut stream, table) = (cell.stepper().unwrap(), cell.token_table(2).unwrap());
+    let refused = stream.step(&[1.0, 2.0], &mut out);
+    assert_eq!(refused, Err(ShapeError::NoDenseInput));
+    let outside = ShapeError::Token {
+        token: 2,
+        vocabulary: 2,
+    };
+    assert_eq!(stream.step_token(&table, 2, &mut out), Err(outside));
+    assert!(stream.step_token(&table, 1, &mut out[..3]).is_err());
+    let wider = Shape::new(Cell::Lstm, 2, 5).unwrap();
+    let other = cell_of(Level::best(), wider).token_table(2).unwrap();
+    let refused = stream.step_token(&other, 1, &mut out);
+    assert_eq!(refused, Err(ShapeError::OtherTable));
+    assert_eq!(stream.state(), (&[0.0; 4][..], &[0.0; 4][..]));
 }
