@@ -157,7 +157,7 @@ impl fmt::Display for LevelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => f.write_str("there is no instruction-set level of that name")?,
-            Self::Absent(name) => write!(f, "this machine or build has no {name}")?,
+            Self::Absent(name) => write!(f, "this machine or build lacks {name}")?,
         }
         f.write_str("; unset IFOG_ISA, or choose one of:")?;
         Level::available().try_for_each(|level| write!(f, " {level}"))
