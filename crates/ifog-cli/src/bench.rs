@@ -133,7 +133,7 @@ impl Line {
 pub(crate) fn run(args: &Bench) -> Result<(), Failure> {
     let level = level()?;
     let steps_alone = matches!(args.pass[..], [PassName::Step]);
-    if steps_alone && (args.steps.is_some() || args.batch.iter().any(|batch| *batch != 1)) {
+    if steps_alone && args.batch.iter().chain(&args.steps).any(|size| *size != 1) {
         return Err(Failure::usage(
             "a step is one time step of one row: leave --batch and --steps out, or name --pass infer",
         ));
