@@ -128,7 +128,7 @@ impl<'a, E: Element> Stepper<'a, E> {
 
 #[cfg(feature = "std")]
 impl<'a, E: Element> Stepper<'a, E> {
-    /// The same stream, whose steps the threads of a team share where that is faster: an LSTM's from about 96 units on. Same bits.
+    /// The same stream, whose steps the threads of a team share where that is faster: an LSTM's from about 80 units on. Same bits.
     #[must_use]
     pub fn with_team(self, team: &'a Team) -> Self {
         self.joined(Lent::Borrowed(team))

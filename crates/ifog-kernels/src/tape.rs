@@ -7,9 +7,9 @@ use crate::matrix::{MatRef, ShapeError};
 
 /// The states and gates of a window of up to T steps of B rows.
 ///
-/// Floats kept per step, row and unit: RNN 2 (h, and room for the gradient of a), LSTM 6 (i, f, o, g, c, h), GRU 5 (z, r, h~, r ⊙ h, h), GRU
-/// reset-after 5 (r, z, n, h U_n + b_hn, h); and one more h (and c) per row for the initial state. The
-/// gates' memory serves twice: it takes the gates, then their gradients. Not kept: tanh(c'), which is h'/o.
+/// Floats kept per step, row and unit: RNN 2 (h, and room for the gradient of a), LSTM 6 (i, f, o, g, c, h), GRU 5 (z, r, h~,
+/// r ⊙ h, h), GRU reset-after 5 (r, z, n, h U_n + b_hn, h); and one more h (and c) per row for the initial state. The gates'
+/// memory serves twice: it takes the gates, then their gradients. Not kept: tanh(c'), which is h'/o.
 #[derive(Clone, Debug)]
 pub struct Tape<E> {
     shape: Shape,

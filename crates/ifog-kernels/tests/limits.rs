@@ -211,6 +211,25 @@ fn vectors_for_a_cell_that_was_made_for_tokens() {
     }
 }
 
+#[test]
+fn views_are_read_written_and_lent() {
+    let mut data: Vec<f32> = (0..11).map(|k| k as f32).collect();
+    let strided = MatRef::with_stride(&data, 3, 3, 4).unwrap();
+    assert_eq!((strided.row_stride(), strided.as_slice()), (4, None));
+    let dense = MatRef::new(&data[..6], 2, 3).unwrap();
+    assert_eq!(dense.as_slice(), Some(&data[..6]));
+    let one = MatRef::with_stride(&data, 1, 3, 4).unwrap();
+    assert_eq!(one.as_slice(), Some(&data[..3]));
+    let mut view = MatMut::with_stride(&mut data, 3, 3, 4).unwrap();
+    view.reborrow().row_mut(2).fill(-1.0);
+    assert_eq!(view.as_ref().row(2), [-1.0; 3]);
+    assert_eq!(view.as_ref().row(1), [4.0, 5.0, 6.0]);
+    assert_eq!(data[7..], [7.0, -1.0, -1.0, -1.0]);
+    let threads = [0, 1, 3].map(|most| Threads::SINGLE.at_most(most).count());
+    assert_eq!(threads, [1, 1, 1]);
+    assert!(Threads::current().at_most(2).count() <= 2);
+}
+
 /// A server that has scratch for its largest batch serves the smaller ones with it: among these widths are rows of which a
 /// batch leaves a part of a chunk empty.
 #[test]

@@ -15,7 +15,7 @@ pub(super) struct Report<'a> {
     symbols: usize,
     shifts: usize,
     false_discovery_rate: f64,
-    units: Vec<Unit>,
+    units: &'a [Finding],
     layer: usize,
     unit: usize,
     quantity: &'a str,
@@ -26,18 +26,6 @@ pub(super) struct Report<'a> {
     /// At each symbol the likeliest next ones, with their probabilities in percent.
     next: Vec<Vec<(String, f64)>>,
     saturation: Vec<Gate>,
-}
-
-/// A unit and what it tracks.
-#[derive(Serialize)]
-struct Unit {
-    feature: &'static str,
-    layer: usize,
-    unit: usize,
-    correlation: f64,
-    chance: f64,
-    p: f64,
-    claimed: bool,
 }
 
 /// How often the units of a gate are below 0.1 and above 0.9.
@@ -60,7 +48,7 @@ impl<'a> Report<'a> {
             symbols: scene.symbols.len(),
             shifts: SHIFTS,
             false_discovery_rate: RATE,
-            units: scene.findings.iter().map(Unit::of).collect(),
+            units: &scene.findings,
             layer: selection.layer,
             unit: selection.unit,
             quantity: quantity.name,
@@ -69,29 +57,6 @@ impl<'a> Report<'a> {
             next: next.collect::<Result<_, _>>()?,
             saturation: layers.iter().enumerate().flat_map(saturation).collect(),
         })
-    }
-}
-
-impl Unit {
-    fn of(finding: &Finding) -> Self {
-        let Finding {
-            feature,
-            layer,
-            unit,
-            correlation,
-            chance,
-            p,
-            claimed,
-        } = *finding;
-        Self {
-            feature,
-            layer,
-            unit,
-            correlation,
-            chance,
-            p,
-            claimed,
-        }
     }
 }
 

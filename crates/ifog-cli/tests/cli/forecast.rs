@@ -61,6 +61,17 @@ fn a_series_is_learnt_kept_and_used_again() {
         .json();
     assert_eq!(again, trained["next"]);
     assert!(folder.path("saw.svg").exists());
+    folder.file(
+        "gap.csv",
+        saw(300).trim_end().to_owned() + "\n2030-01-01,\n",
+    );
+    let kept = ["forecast", "gap.csv", "--model", "saw.safetensors"];
+    let noted = folder.ifog(kept).run();
+    assert!(
+        noted.succeeded().stderr.contains("1 of 301 rows"),
+        "{}",
+        noted.stderr
+    );
     folder.file("other.csv", "Date,Open\n2000-01-01,1\n");
     let other = folder
         .ifog(["forecast", "other.csv", "--model", "saw.safetensors"])

@@ -7,11 +7,13 @@
 //!    many unrelated units reaches. p is the share of shifts that reach the measured value.
 //! 4. Over the features, those are *claimed* that keep the false-discovery rate at [`RATE`] (Benjamini & Hochberg 1995).
 
+use serde::Serialize;
+
 use super::features::Feature;
 use crate::rng::{Rng, Stream};
 
 /// The best unit for a feature.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
     /// The feature.
     pub feature: &'static str,
