@@ -40,20 +40,28 @@ pub(super) struct Moment {
 }
 
 impl Pace {
-    /// For a run that ends after so many steps or seconds, whichever comes first; without either, it goes on for ever.
-    pub(super) fn of(total: Option<u64>, seconds: Option<f64>, steps_per_epoch: u64) -> Self {
+    /// For a run that ends after so many steps or seconds, whichever comes first; without either, it goes on for ever. An epoch
+    /// takes `epoch` steps, and a validation as long as `validation` of them.
+    pub(super) fn of(
+        total: Option<u64>,
+        seconds: Option<f64>,
+        (epoch, validation): (u64, u64),
+    ) -> Self {
         let seconds = seconds.unwrap_or(f64::MAX);
         let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
         match total {
-            Some(total) => Self::of_steps(total, limit, steps_per_epoch),
+            Some(total) => Self::of_steps(total, limit, epoch, validation),
             None => Self::of_time(limit),
         }
     }
 
-    /// For a run of `total` steps: a validation each epoch, but at least [`FEWEST`] and at most [`MOST`]
-    /// in all, as far as there are steps.
-    fn of_steps(total: u64, limit: Duration, steps_per_epoch: u64) -> Self {
-        let every = steps_per_epoch.clamp(total.div_ceil(MOST), total.div_ceil(FEWEST));
+    /// For a run of `total` steps: a validation each epoch, but at most [`MOST`] in all and at least [`FEWEST`]; fewer where
+    /// these would take more than 1/[`RARITY`] of the time, but at least one every quarter.
+    fn of_steps(total: u64, limit: Duration, epoch: u64, validation: u64) -> Self {
+        let rare = validation
+            .saturating_mul(RARITY.into())
+            .min(total.div_ceil(4));
+        let every = epoch.clamp(total.div_ceil(MOST), total.div_ceil(FEWEST).max(rare));
         Self::Steps {
             every: every.max(1),
             total,
@@ -112,11 +120,10 @@ impl Pace {
     }
 }
 
-/// Validations of a run, at least and at most: enough to catch the best model, and few enough to cost a
-/// small part of the training.
+/// Validations of a run of steps, as far as they are short, at least and at most: enough to catch the best model.
 const FEWEST: u64 = 20;
 const MOST: u64 = 50;
-/// Time between validations by the clock over that of one, at least.
+/// Time between validations over that of one, at least.
 const RARITY: u32 = 20;
 
 #[cfg(test)]
@@ -132,16 +139,16 @@ mod tests {
         }
     }
 
-    fn of_steps(total: u64, steps_per_epoch: u64) -> Pace {
-        Pace::of(Some(total), None, steps_per_epoch)
+    fn of_steps(total: u64, epoch: u64, validation: u64) -> Pace {
+        Pace::of(Some(total), None, (epoch, validation))
     }
 
     fn of_seconds(limit: f64) -> Pace {
-        Pace::of(None, Some(limit), 1)
+        Pace::of(None, Some(limit), (1, 0))
     }
 
-    fn every(total: u64, steps_per_epoch: u64) -> u64 {
-        match of_steps(total, steps_per_epoch) {
+    fn every(total: u64, epoch: u64, validation: u64) -> u64 {
+        match of_steps(total, epoch, validation) {
             Pace::Steps { every, .. } => every,
             Pace::Clock { .. } => panic!("a pace of steps"),
         }
@@ -149,16 +156,21 @@ mod tests {
 
     #[test]
     fn steps_between_validations() {
-        assert_eq!(every(4000, 100), 100); // 40 epochs
-        assert_eq!(every(4000, 400), 200); // 10 epochs: 20 validations
-        assert_eq!(every(500, 1), 10); // 500 epochs: 50 validations
-        assert_eq!(every(1, 1), 1);
-        assert_eq!(every(u64::MAX, u64::MAX), u64::MAX.div_ceil(20));
+        assert_eq!(every(4000, 100, 1), 100); // 40 epochs
+        assert_eq!(every(4000, 400, 1), 200); // 10 epochs: 20 validations
+        assert_eq!(every(4000, 400, 15), 300); // each as long as 15 steps
+        assert_eq!(every(4000, 400, 30), 400); // as long as 30: one an epoch
+        assert_eq!(every(4000, 100, 15), 100); // an epoch is enough
+        assert_eq!(every(400, 446, 150), 100); // every quarter
+        assert_eq!(every(500, 1, 0), 10); // 500 epochs: 50 validations
+        assert_eq!(every(1, 1, 1), 1);
+        assert_eq!(every(u64::MAX, u64::MAX, 0), u64::MAX.div_ceil(20));
+        assert_eq!(every(u64::MAX, u64::MAX, u64::MAX), u64::MAX.div_ceil(4));
     }
 
     #[test]
     fn a_run_of_steps_does_not_look_at_the_clock() {
-        let pace = of_steps(100, 1000);
+        let pace = of_steps(100, 1000, 1);
         for step in 1..=100 {
             let (early, late) = (at(step, 0), at(step, 1_000_000));
             assert_eq!(pace.validates(&early), pace.validates(&late));
@@ -172,13 +184,13 @@ mod tests {
     fn a_limit_beyond_all_time_is_no_panic() {
         let pace = of_seconds(1e300);
         assert!(!pace.is_over(&at(1, 1)));
-        let left = of_steps(u64::MAX, 1).left(&at(1, 1), 1e9);
+        let left = of_steps(u64::MAX, 1, 1).left(&at(1, 1), 1e9);
         assert_eq!(left, Duration::MAX - Duration::from_secs(1));
     }
 
     #[test]
     fn of_steps_and_seconds_the_first_ends_a_run() {
-        let pace = Pace::of(Some(100), Some(60.0), 10);
+        let pace = Pace::of(Some(100), Some(60.0), (10, 0));
         let ends =
             [(99, 59), (100, 1), (1, 60)].map(|(step, second)| pace.is_over(&at(step, second)));
         assert_eq!(ends, [false, true, true]);

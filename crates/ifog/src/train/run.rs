@@ -103,11 +103,8 @@ impl Run {
     #[must_use]
     pub fn new(trainer: Trainer) -> Self {
         let config = trainer.config();
-        let pace = Pace::of(
-            trainer.total_steps(),
-            config.max_seconds,
-            trainer.steps_per_epoch(),
-        );
+        let lengths = (trainer.steps_per_epoch(), trainer.steps_per_validation());
+        let pace = Pace::of(trainer.total_steps(), config.max_seconds, lengths);
         let now = Instant::now();
         Self {
             trainer,
