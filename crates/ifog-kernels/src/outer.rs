@@ -94,6 +94,34 @@ impl<E> Outer<E> {
         }
         (self.n(), 0)
     }
+
+    /// The elements of the results in some panels.
+    fn outputs(&self, panels: Range<usize>, width: usize) -> usize {
+        let of = |panel| {
+            let (column, valid) = self.panel(panel, width);
+            let lefts = self.lefts.iter().flatten();
+            let rows = lefts.filter(|left| left.has(column)).map(|left| left.m);
+            rows.sum::<usize>() * valid
+        };
+        panels.map(of).sum()
+    }
+
+    /// Whether the panels can be dealt out evenly. Where they are few, or some narrow or with fewer factors, the rows of the
+    /// results are dealt out instead.
+    fn deals_panels(&self, parts: usize, width: usize) -> bool {
+        let panels = self.panels(width);
+        let outputs = self.outputs(0..panels, width);
+        let fair = (outputs + outputs / 8) / parts;
+        (0..parts).all(|part| self.outputs(parallel::share(panels, part, parts), width) <= fair)
+    }
+}
+
+impl<E> Left<E> {
+    /// Whether it is multiplied with a column of the right factor.
+    #[inline(always)]
+    fn has(&self, column: usize) -> bool {
+        (self.columns.0..self.columns.1).contains(&column)
+    }
 }
 
 impl Reduce {
@@ -215,12 +243,10 @@ pub(crate) unsafe fn run<E: Element>(
     scratch: &mut [E],
     threads: Threads,
 ) {
-    let products = args.lefts.iter().flatten();
-    let outputs: usize = products
-        .map(|left| left.m * (left.columns.1 - left.columns.0))
-        .sum();
+    let width = 4 * dispatch::lanes::<E>(level);
+    let panels = args.panels(width);
+    let outputs = args.outputs(0..panels, width);
     let flops = 2 * args.reduce.rows() as u64 * outputs as u64;
-    let panels = args.panels(4 * dispatch::lanes::<E>(level));
     let parts = threads.worth(flops);
     let each = scratch.len() / threads.count();
     // `outer_scratch_len` has room for the ones beside the columns of the left factors.
@@ -234,8 +260,7 @@ pub(crate) unsafe fn run<E: Element>(
         each >= outer_scratch_len(columns, Threads::SINGLE),
         "scratch of the outer product"
     );
-    // Few columns: deal out the rows of the result instead.
-    let by_panels = panels >= parts;
+    let by_panels = args.deals_panels(parts, width);
     // SAFETY: each part below has panels or rows of the results to itself, and its piece of the scratch.
     let shared = unsafe { Shared::new((args, scratch.as_mut_ptr())) };
     parallel::run(parts, &|part| {
@@ -284,7 +309,7 @@ pub(crate) unsafe fn outer_body<S: Simd>(
                 let mut place = lefts.cast_const();
                 for left in args.lefts.iter().flatten() {
                     let columns = parallel::share(left.m, part, parts);
-                    if (left.columns.0..left.columns.1).contains(&column) {
+                    if left.has(column) {
                         tiles(s, left, columns.clone(), (column, valid), kc, place, right);
                     }
                     place = place.add((kc + SLACK) * columns.len());
@@ -448,6 +473,9 @@ unsafe fn copy_lanes<S: Simd>(s: S, to: *mut S::Elem, from: *const S::Elem, vali
     }
 }
 
+/// FLOPs that a core does in the time of adding one element to a row, which waits for memory.
+const FLOPS_AN_ADDITION: u64 = 20;
+
 /// Row sums by token: `out[ids[row]] += right[row]`, in the order of the weight gradients.
 ///
 /// # Safety
@@ -461,7 +489,7 @@ pub(crate) unsafe fn scatter_rows<E: Element>(
 ) {
     let vectors = args.n().div_ceil(dispatch::lanes::<E>(level));
     let parts = threads
-        .worth(args.reduce.rows() as u64 * args.n() as u64)
+        .worth(args.reduce.rows() as u64 * args.n() as u64 * FLOPS_AN_ADDITION)
         .min(vectors);
     // SAFETY: each part below has columns of its own.
     let shared = unsafe { Shared::new((args, ids, out)) };
@@ -501,5 +529,46 @@ pub(crate) unsafe fn scatter_body<S: Simd>(
                 tile::store(s, to, sum, valid);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_are_dealt_out_where_they_are_even() {
+        let left = |m, columns| {
+            Some(Left {
+                m,
+                columns,
+                ..ones(0, core::ptr::null_mut::<f32>())
+            })
+        };
+        let args = |lefts, cuts| Outer {
+            reduce: Reduce { steps: 1, batch: 1 },
+            lefts,
+            right: core::ptr::null(),
+            right_stride: 0,
+            cuts,
+        };
+        let plain = |m, n| args([left(m, (0, n)), left(1, (0, n)), None, None], [n; 3]);
+        let dealt = |of: Outer<f32>| [1, 2, 3].map(|parts| of.deals_panels(parts, 64));
+        // An LSTM of 128; a decoder of 65 symbols, whose second panel has one column; fewer columns than a panel.
+        assert_eq!(dealt(plain(256, 512)), [true, true, true]);
+        assert_eq!(dealt(plain(128, 65)), [true, false, false]);
+        assert_eq!(dealt(plain(128, 40)), [true, false, false]);
+        // A GRU with the reset behind the product: its last half has one factor where the first has two.
+        let h = 128;
+        let lefts = [
+            left(h, (0, 3 * h)),
+            left(h, (0, 2 * h)),
+            left(h, (3 * h, 4 * h)),
+            None,
+        ];
+        assert_eq!(
+            dealt(args(lefts, [2 * h, 3 * h, 4 * h])),
+            [true, false, false]
+        );
     }
 }
