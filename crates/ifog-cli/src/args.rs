@@ -17,7 +17,7 @@ mod train;
 #[command(
     after_help = "Example:\n  ifog train                train on the sources of ifog itself\n  \
     ifog sample runs/ifog-sources\n\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 training diverged, 130 and 143\n\
-    stopped by Ctrl-C or SIGTERM with everything saved.\n\
+    stopped by Ctrl-C or SIGTERM (train saves where it is, task reports what it has).\n\
     IFOG_ISA=portable|scalar-fma|avx2|avx512 forces an instruction set; the results do not depend on it."
 )]
 pub(crate) struct Cli {

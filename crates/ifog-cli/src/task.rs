@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use ifog::Cell;
 use ifog::tasks::Task as Problem;
-use ifog::tasks::trainer::{TaskConfig, TaskStep, TaskTrainer};
+use ifog::tasks::trainer::{JUDGED, TaskConfig, TaskStep, TaskTrainer};
 use serde::Serialize;
 
-use crate::args::{at_least_one, cell_parser, positive, seconds, whole};
+use crate::args::{at_least_one, cell_parser, positive, seconds, share, whole};
 use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::level;
 use crate::output::{log, print_line};
 use crate::page::table;
@@ -44,12 +45,18 @@ pub(crate) struct Task {
     /// Learning rate of Adam at the start [default: 1e-2, copy: 2e-2].
     #[arg(long, value_parser = positive, value_name = "X")]
     pub(crate) lr: Option<f64>,
-    /// Divides the rate by √(1 + n/N) after n sequences; 0 keeps it [default: 10000].
+    /// Divides the rate by √(1 + n/N) after n sequences; 0 keeps it [default: 10000, copy: 20000].
     #[arg(long, value_parser = whole::<u64>, value_name = "N")]
     pub(crate) lr_decay: Option<u64>,
+    /// β₂ of Adam [default: 0.999, copy: 0.95].
+    #[arg(long, value_parser = share, value_name = "X")]
+    pub(crate) beta2: Option<f64>,
     /// Largest Euclidean norm of the gradient [default: 1, copy: 2.2/(T + 20)].
     #[arg(long, value_parser = positive, value_name = "X")]
     pub(crate) clip_norm: Option<f64>,
+    /// Answers come from weights averaged with this decay, such as 0.99; 0: from the weights that learn [default: 0, copy: 0.99].
+    #[arg(long, value_parser = share, value_name = "X")]
+    pub(crate) ema: Option<f64>,
     /// Longest time scale of the gates at the start, in steps (chrono initialisation), 0 for none [default: T, copy: 10 T].
     #[arg(long, value_parser = whole::<u64>, value_name = "N")]
     pub(crate) chrono: Option<u64>,
@@ -113,6 +120,7 @@ pub(crate) fn run(args: &Task) -> Result<(), Failure> {
     level::level()?;
     let config = args.config();
     let mut trainer = TaskTrainer::new(config).map_err(Failure::of)?;
+    let interrupt = Interrupt::watch()?;
     let started = Instant::now();
     let mut shown = started;
     let mut curve = Curve::default();
@@ -122,15 +130,17 @@ pub(crate) fn run(args: &Task) -> Result<(), Failure> {
         let enough = args
             .sequences
             .is_some_and(|most| step.sequences >= most as u64);
-        if step.solved || enough || started.elapsed().as_secs_f64() >= args.budget {
+        let late = started.elapsed().as_secs_f64() >= args.budget;
+        if step.solved || enough || late || interrupt.code().is_some() {
             break step;
         }
         if shown.elapsed() >= SHOW_EVERY {
             shown = Instant::now();
             log(format_args!(
-                "{} sequences  loss {:.4}  right of the last 2,000: {:.1} %",
+                "{} sequences  loss {:.4}  right of the last {}: {:.1} %",
                 step.sequences,
                 curve.last(),
+                judged(step.sequences),
                 100.0 * step.recent_right
             ));
         }
@@ -140,7 +150,7 @@ pub(crate) fn run(args: &Task) -> Result<(), Failure> {
         cell: config.cell.name(),
         length: config.length,
         hidden: config.hidden,
-        chrono: config.chrono,
+        chrono: trainer.config().chrono,
         parameters: trainer.parameters(),
         solved: last.solved,
         sequences: last.sequences,
@@ -154,7 +164,19 @@ pub(crate) fn run(args: &Task) -> Result<(), Failure> {
     };
     let draw = |out: &Path| write_chart(out, &chart(&report), &table(&HEADING, &rows(&report)));
     let print = || print_line(sentence(&report));
-    args.report.deliver(&report, draw, print)
+    args.report.deliver(&report, draw, print)?;
+    match interrupt.code() {
+        Some(code) if !report.solved => Err(Failure::Interrupted(
+            code,
+            "stopped before the task was solved: this is what was reached".to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Of so many sequences, those that count.
+fn judged(sequences: u64) -> u64 {
+    sequences.min(JUDGED as u64)
 }
 
 impl Task {
@@ -167,7 +189,9 @@ impl Task {
             batch: self.batch.unwrap_or(usual.batch),
             lr: self.lr.unwrap_or(usual.lr),
             lr_decay: self.lr_decay.unwrap_or(usual.lr_decay),
+            beta2: self.beta2.unwrap_or(usual.beta2),
             clip_norm: self.clip_norm.unwrap_or(usual.clip_norm),
+            ema: self.ema.unwrap_or(usual.ema),
             chrono: self.chrono.unwrap_or(usual.chrono),
             seed: self.report.seed,
             threads: self.threads.unwrap_or(0),
@@ -200,8 +224,9 @@ fn sentence(report: &Report) -> String {
         format!("{cell} solved {task} at T = {length} after {sequences} sequences")
     } else {
         format!(
-            "{cell} did not solve {task} at T = {length} within {sequences} sequences ({:.1} % of the last 2,000 right)",
-            100.0 * report.recent_right
+            "{cell} did not solve {task} at T = {length} within {sequences} sequences ({:.1} % of the last {} right)",
+            100.0 * report.recent_right,
+            judged(*sequences)
         )
     };
     format!(

@@ -5,13 +5,14 @@ use std::collections::VecDeque;
 use ifog_kernels::{Cell, Level, LevelError, Threads};
 
 use super::{Sequences, Source, Targets, Task};
+use crate::average::Average;
 use crate::clip::{ClipError, ClipRule, Clipper};
 use crate::config::{ConfigError, InputConfig, NetworkConfig};
 use crate::cost::{MemoryError, check_memory};
 use crate::dropout::Dropout;
 use crate::init::{Init, chrono_biases, initial_parameters};
 use crate::loss::{softmax_cross_entropy, squared_error};
-use crate::network::{Inputs, Learner, Packed};
+use crate::network::{Inputs, Learner, Packed, Reader};
 use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerError};
 use crate::parameters::Layout;
 use crate::pool::{Pool, PoolError};
@@ -33,8 +34,12 @@ pub struct TaskConfig {
     pub lr: f64,
     /// N of η/√(1 + n/N), the rate after n sequences; 0: it stays.
     pub lr_decay: u64,
+    /// β₂ of Adam.
+    pub beta2: f64,
     /// Largest global norm of the gradient.
     pub clip_norm: f64,
+    /// d of the averaged weights that answer ([`crate::average`]); 0: those that learn do.
+    pub ema: f64,
     /// Longest time scale in steps that the gates start with, at least 3 ([`chrono_biases`]); 0: none.
     pub chrono: u64,
     /// Where weights and sequences come from.
@@ -55,9 +60,20 @@ pub struct TaskTrainer {
     learner: Learner<f32>,
     optimizer: Optimizer,
     clipper: Clipper,
+    averaged: Option<Averaged>,
+    /// Steps in a row whose gradient was not finite.
+    overflows: u32,
     sequences: u64,
     /// Error of each of the last [`JUDGED`] sequences.
     recent: VecDeque<Verdict>,
+}
+
+/// What answers in the place of the weights that learn, which the last steps have pulled about.
+#[derive(Debug)]
+struct Averaged {
+    average: Average,
+    weights: Packed<f32>,
+    reader: Reader<f32>,
 }
 
 /// How a sequence was answered, before the network learnt from it.
@@ -99,7 +115,10 @@ pub enum TaskError {
     /// A time scale too short to spread others below it.
     #[error("chrono = {0} is out of range: give at least 3 steps, or 0 for none")]
     Chrono(u64),
-    /// The loss or gradient is not finite.
+    /// A decay that is no share.
+    #[error("ema = {0} is out of range: give a share from 0 to below 1")]
+    Average(f64),
+    /// The loss is not finite, or the gradient of many steps in a row.
     #[error("training diverged after {0} sequences: lower the learning rate")]
     Diverged(u64),
     /// The network.
@@ -140,7 +159,8 @@ impl TaskConfig {
             hidden: if copies { 128 } else { 64 },
             batch: if copies { 10 } else { 20 },
             lr: if copies { 2e-2 } else { 1e-2 },
-            lr_decay: 10_000,
+            lr_decay: if copies { 20_000 } else { 10_000 },
+            beta2: if copies { 0.95 } else { 0.999 },
             clip_norm: if copies {
                 2.2 / (length as f64 + 2.0 * super::COPIED as f64)
             } else {
@@ -148,9 +168,20 @@ impl TaskConfig {
             },
             // Two steps and less are no range of time scales.
             chrono: if longest > 2 { longest } else { 0 },
+            ema: if copies { 0.99 } else { 0.0 },
             seed: 0,
             threads: 0,
         }
+    }
+}
+
+impl Averaged {
+    /// Answers to a window, `[steps · B, O]`.
+    fn answer(&mut self, inputs: Inputs<'_, f32>, steps: usize) -> &[f32] {
+        let threads = Threads::current();
+        self.weights.load(&self.average.values, threads);
+        self.reader.state.reset();
+        self.reader.read(&self.weights, inputs, steps, threads)
     }
 }
 
@@ -176,7 +207,13 @@ impl TaskTrainer {
         if (1..=2).contains(&config.chrono) {
             return Err(TaskError::Chrono(config.chrono));
         }
+        if !(0.0..1.0).contains(&config.ema) {
+            return Err(TaskError::Average(config.ema));
+        }
         for (what, value) in [("batch", batch), ("length", length)] {
+            if value == 0 {
+                return Err(ConfigError::Zero { what }.into());
+            }
             if value > NetworkConfig::MAX_WIDTH {
                 let most = NetworkConfig::MAX_WIDTH;
                 return Err(ConfigError::TooLarge { what, value, most }.into());
@@ -196,19 +233,33 @@ impl TaskTrainer {
         let level = Level::detect()?;
         let pool = Pool::new(config.threads)?;
         let mut parameters = initial_parameters(&layout, Init::Uniform, 1.0, config.seed);
-        if config.chrono > 0 {
-            chrono_biases(&layout, &mut parameters, config.chrono);
-        }
+        // A plain RNN has no gates for them.
+        let timed = config.chrono > 0 && chrono_biases(&layout, &mut parameters, config.chrono);
+        let chrono = if timed { config.chrono } else { 0 };
         let weights = Packed::new(&layout, level, true)?;
+        let mut adam = OptimizerConfig::adam();
+        if let OptimizerConfig::Adam { beta2, .. } = &mut adam {
+            *beta2 = config.beta2;
+        }
+        let averaged = (config.ema > 0.0).then(|| {
+            let weights = Packed::new(&layout, level, false)?;
+            Ok(Averaged {
+                average: Average::new(config.ema, &parameters),
+                reader: Reader::new(&weights, steps, batch),
+                weights,
+            })
+        });
         let learner = pool
             .install(|| Learner::new(&weights, steps, batch, Dropout::off(), Threads::current()))?;
         Ok(Self {
             source: Source::new(task, length, config.seed),
-            optimizer: Optimizer::new(OptimizerConfig::adam(), layout.len())?,
+            optimizer: Optimizer::new(adam, layout.len())?,
             clipper: Clipper::new(ClipRule::GlobalNorm(config.clip_norm))?,
+            overflows: 0,
+            averaged: averaged.transpose().map_err(TaskError::Config)?,
             sequences: 0,
             recent: VecDeque::with_capacity(JUDGED),
-            config,
+            config: TaskConfig { chrono, ..config },
             level,
             pool,
             parameters,
@@ -217,15 +268,20 @@ impl TaskTrainer {
         })
     }
 
+    /// The settings; those that the cell has no use for are 0.
+    pub fn config(&self) -> &TaskConfig {
+        &self.config
+    }
+
     /// How many parameters.
     pub fn parameters(&self) -> usize {
         self.parameters.len()
     }
 
-    /// Answers the next sequences, and learns from them.
+    /// Answers the next sequences, and learns from them, unless their gradient overflows.
     ///
     /// # Errors
-    /// The loss or the gradient is not finite.
+    /// The loss is not finite, or the gradient of many steps in a row.
     pub fn step(&mut self) -> Result<TaskStep, TaskError> {
         let sequences = self.source.draw(self.config.batch);
         let decay = match self.config.lr_decay {
@@ -237,22 +293,36 @@ impl TaskTrainer {
         let (weights, learner) = (&mut self.weights, &mut self.learner);
         let (parameters, clipper, optimizer) =
             (&mut self.parameters, &mut self.clipper, &mut self.optimizer);
+        let averaged = &mut self.averaged;
+        let step = self.sequences / batch as u64 + 1;
         let mut verdicts = Vec::new();
         let (loss, norm) = self.pool.install(|| {
+            let inputs = Inputs::Vectors(&sequences.inputs);
             weights.load(parameters, Threads::current());
             learner.state.reset();
-            let inputs = Inputs::Vectors(&sequences.inputs);
             let loss = learner.learn(weights, inputs, sequences.steps, |answers| {
                 verdicts = judge(answers, outputs, batch, &sequences.targets);
                 loss(level, answers, outputs, &sequences)
             });
+            if let Some(averaged) = averaged {
+                let answers = averaged.answer(inputs, sequences.steps);
+                verdicts = judge(answers, outputs, batch, &sequences.targets);
+            }
             let norm = clipper.clip(&mut learner.gradient);
             if loss.is_finite() && norm.is_finite() {
                 optimizer.step(parameters, &learner.gradient, lr);
+                if let Some(averaged) = averaged {
+                    averaged.average.update(parameters, step);
+                }
             }
             (loss, norm)
         });
-        if !(loss.is_finite() && norm.is_finite()) {
+        self.overflows = if norm.is_finite() {
+            0
+        } else {
+            self.overflows + 1
+        };
+        if !loss.is_finite() || self.overflows > MOST_OVERFLOWS {
             return Err(TaskError::Diverged(self.sequences));
         }
         self.sequences += self.config.batch as u64;
@@ -330,8 +400,11 @@ fn judge(answers: &[f32], outputs: usize, batch: usize, targets: &Targets) -> Ve
     }
 }
 
-/// Sequences that are judged.
-const JUDGED: usize = 2000;
+/// Steps in a row of which nothing is learnt because their gradient overflows: the product of T Jacobians can, for sequences that
+/// the next step does not have.
+const MOST_OVERFLOWS: u32 = 20;
+/// The newest sequences, by which a task is judged.
+pub const JUDGED: usize = 2000;
 /// Largest and mean error that Hochreiter & Schmidhuber 1997 allow in the adding task.
 const LARGEST_ERROR: f64 = 0.04;
 const MEAN_ERROR: f64 = 0.01;
@@ -409,6 +482,24 @@ mod tests {
         }
     }
 
+    /// The average answers, and changes nothing of what is learnt.
+    #[test]
+    fn averaged_weights_answer_and_others_learn() {
+        let mut trainers = [0.0, 0.9].map(|ema| {
+            let config = config(Task::Adding);
+            TaskTrainer::new(TaskConfig { ema, ..config }).unwrap()
+        });
+        let mut errors = [0.0; 2];
+        for _ in 0..100 {
+            let [plain, averaged] = trainers.each_mut().map(|trainer| trainer.step().unwrap());
+            assert_eq!(plain.loss, averaged.loss);
+            errors = [plain.recent_error, averaged.recent_error];
+        }
+        let [plain, averaged] = errors;
+        // Weights that swing around a minimum are further from it than their mean.
+        assert!(averaged < plain, "{averaged} {plain}");
+    }
+
     #[test]
     fn what_cannot_be_learnt_is_refused() {
         let new = |config| {
@@ -422,6 +513,13 @@ mod tests {
                 ..config(Task::Order)
             };
             assert!(new(config).unwrap().contains("at least 3"));
+        }
+        for ema in [1.0, -0.1, f64::NAN] {
+            let config = TaskConfig {
+                ema,
+                ..config(Task::Order)
+            };
+            assert!(new(config).unwrap().contains("below 1"));
         }
         let short = new(TaskConfig {
             length: 5,
@@ -443,6 +541,11 @@ mod tests {
             })
             .is_some()
         );
+        let empty = new(TaskConfig {
+            batch: 0,
+            ..config(Task::Copy)
+        });
+        assert!(empty.unwrap().contains("batch"));
         assert!(
             new(TaskConfig {
                 clip_norm: f64::NAN,
