@@ -25,17 +25,19 @@ pub struct Directional {
 }
 
 impl Directional {
-    /// Whether the absolute error is at most `bound · scale`, or within the rounding floor.
+    /// Whether the absolute error is at most `bound · scale`, or within the rounding floor; never where it overflows.
     #[must_use]
     pub fn ok(&self, bound: f64) -> bool {
-        self.abs_error <= (bound * self.scale).max(self.floor)
+        self.abs_error.is_finite() && self.abs_error <= (bound * self.scale).max(self.floor)
     }
 
-    /// `abs_error / scale`; 0 where both derivatives are zero.
+    /// `abs_error / scale`; 0 where both derivatives are zero, ∞ where one overflows.
     #[must_use]
     pub fn error(&self) -> f64 {
         if self.abs_error == 0.0 {
             0.0
+        } else if !self.abs_error.is_finite() {
+            f64::INFINITY
         } else {
             self.abs_error / self.scale
         }

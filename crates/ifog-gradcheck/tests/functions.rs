@@ -339,3 +339,10 @@ fn overflow_of_the_error_is_not_a_pass() {
     assert_eq!(report.worst().max_error, f64::INFINITY);
     assert!(!report.ok());
 }
+
+#[test]
+fn overflow_of_a_projection_is_not_a_pass() {
+    let result = directional(|_| 0.0, &[0.0; 2], &[1e308; 2], &[1.0; 2], 1e-5).unwrap();
+    assert_eq!(result.error(), f64::INFINITY);
+    assert!(!result.ok(1e-8));
+}
