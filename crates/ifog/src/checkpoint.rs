@@ -21,7 +21,9 @@ use crate::atomic_file::{WriteError, write_atomically};
 use crate::config::{ConfigError, InputConfig, NetworkConfig};
 use crate::language_model::{LanguageModel, ModelError, TrainingRecord};
 use crate::parameters::Layout;
-use crate::safetensors::{FormatError, Metadata, SafeTensors, Tensor, tensors_digest, write};
+use crate::safetensors::{
+    FormatError, Metadata, SafeTensors, Tensor, content_digest, tensors_digest, write,
+};
 use crate::vocabulary::{Vocabulary, VocabularyError};
 
 use tensors::{loaded_parameters, stored_tensors, tensor_shapes};
@@ -85,9 +87,17 @@ impl LanguageModel {
                 source,
             },
         };
-        let size = std::fs::metadata(&file).map_err(failed)?.len();
-        if size > MAX_FILE_BYTES {
-            let reason = format!("it has {size} bytes, and the most is {MAX_FILE_BYTES}");
+        let found = std::fs::metadata(&file).map_err(failed)?;
+        let size = found.len();
+        // A device has no size, and perhaps no end.
+        let reason = match found.is_file() {
+            false => Some("it is no regular file".to_owned()),
+            true if size > MAX_FILE_BYTES => Some(format!(
+                "it has {size} bytes, and the most is {MAX_FILE_BYTES}"
+            )),
+            true => None,
+        };
+        if let Some(reason) = reason {
             return Err(CheckpointError::Content { path: file, reason });
         }
         let bytes = std::fs::read(&file).map_err(failed)?;
@@ -145,6 +155,8 @@ impl LanguageModel {
         metadata.extend(entries.map(|(key, value)| (key.to_owned(), value)));
         let record = self.record.iter();
         metadata.extend(record.map(|(key, value)| (format!("training.{key}"), value.clone())));
+        let digest = content_digest(&metadata, |_| ());
+        metadata.insert(METADATA_DIGEST.to_owned(), digest);
         write(&metadata, &tensors)
     }
 
@@ -167,12 +179,26 @@ impl LanguageModel {
             };
             value.parse::<usize>().map_err(|_| bad())
         };
-        if text("format")? != "ifog" || text("format_version")? != VERSION {
+        let (format, version) = (text("format")?, text("format_version")?);
+        if format != "ifog" {
+            let reason =
+                format!("its format is '{format}', not 'ifog': give a model that ifog train wrote");
+            return Err(DecodeError::Content(reason));
+        }
+        if version != VERSION {
             let reason = format!(
-                "its format is '{}', not 'ifog' in version {VERSION}: give a model that ifog train wrote",
-                text("format")?
+                "it is of version {version} of the format, and this ifog reads version {VERSION}: use the ifog that wrote it"
             );
             return Err(DecodeError::Content(reason));
+        }
+        let mut described = metadata.clone();
+        // Files that were written before there was one have none.
+        if described
+            .remove(METADATA_DIGEST)
+            .is_some_and(|digest| digest != content_digest(&described, |_| ()))
+        {
+            let reason = "its metadata differ from their checksum: the file is damaged, use a copy";
+            return Err(DecodeError::Content(reason.to_owned()));
         }
         if *text("digest")? != file.digest() {
             let reason = "its weights differ from their checksum: the file is damaged, use a copy";
@@ -290,6 +316,8 @@ const VERSION: &str = "1";
 /// The file of a run directory.
 const FILE: &str = "model.safetensors";
 /// 64 GiB: more than the largest network that fits the limits of this machine class.
+/// The entry with the checksum of the others.
+const METADATA_DIGEST: &str = "metadata_digest";
 const MAX_FILE_BYTES: u64 = 1 << 36;
 
 #[cfg(test)]
@@ -392,5 +420,39 @@ mod tests {
                 Err(DecodeError::Content(_))
             ));
         }
+        // Nor of what is said of them: a file that is read is the whole model, as where the name of the checksum is hit.
+        for k in 8..data {
+            let mut flipped = bytes.clone();
+            flipped[k] ^= 1;
+            if let Ok(mut read) = LanguageModel::from_bytes(&flipped) {
+                assert_eq!(read.to_bytes().unwrap(), bytes, "byte {k}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_model_without_a_checksum_of_its_metadata_is_read() {
+        let mut model = model(Cell::Gru, None);
+        let bytes = model.to_bytes().unwrap();
+        let file = SafeTensors::read(&bytes).unwrap();
+        let mut metadata = file.metadata().clone();
+        assert!(metadata.remove(METADATA_DIGEST).is_some());
+        let stored = stored_tensors(&model.layout, &model.parameters);
+        let tensors: Vec<Tensor<'_>> = stored
+            .iter()
+            .map(|(name, shape, values)| Tensor {
+                name,
+                shape,
+                values,
+            })
+            .collect();
+        let read = |metadata: &Metadata| {
+            let bytes = write(metadata, &tensors).unwrap();
+            LanguageModel::from_bytes(&bytes).map(|mut model| model.to_bytes().unwrap())
+        };
+        assert_eq!(read(&metadata).unwrap(), bytes);
+        metadata.insert("format_version".to_owned(), "2".to_owned());
+        let error = read(&metadata).unwrap_err().to_string();
+        assert!(error.contains("version 2"), "{error}");
     }
 }

@@ -16,8 +16,8 @@
 
 use std::collections::BTreeMap;
 
+pub(crate) use digest::{content_digest, hash_values};
 pub use digest::{data_digest, tensors_digest};
-pub(crate) use digest::{hash_values, hexadecimal};
 pub use error::FormatError;
 pub use read::{SafeTensors, TensorView};
 pub use write::{Tensor, write};

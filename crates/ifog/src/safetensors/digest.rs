@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::Tensor;
+use super::{Metadata, Tensor};
 
 /// SHA-256 of a data section, as 64 lower-case hexadecimal digits.
 ///
@@ -34,7 +34,18 @@ pub(crate) fn hash_values(hash: &mut Sha256, values: &[f32]) {
     }
 }
 
-pub(crate) fn hexadecimal(hash: Sha256) -> String {
+/// SHA-256 of the metadata, each string behind its length, and of what `values` feeds: the data section, or nothing.
+pub(crate) fn content_digest(metadata: &Metadata, values: impl FnOnce(&mut Sha256)) -> String {
+    let mut hash = Sha256::new();
+    for text in metadata.iter().flat_map(|(name, value)| [name, value]) {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
+    }
+    values(&mut hash);
+    hexadecimal(hash)
+}
+
+fn hexadecimal(hash: Sha256) -> String {
     let mut text = String::with_capacity(64);
     for byte in hash.finalize() {
         for digit in [byte >> 4, byte & 15] {

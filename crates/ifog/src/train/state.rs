@@ -15,7 +15,7 @@ use std::fmt::Display;
 use std::path::Path;
 use std::str::FromStr;
 
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
 use crate::checkpoint::CheckpointError;
 use crate::clip::ClipStats;
@@ -25,7 +25,7 @@ use crate::learning_rate::Plateau;
 use crate::optimizer::Optimizer;
 use crate::rng::RngState;
 use crate::safetensors::{
-    FormatError, Metadata, SafeTensors, Tensor, TensorView, hash_values, hexadecimal, write,
+    FormatError, Metadata, SafeTensors, Tensor, TensorView, content_digest, hash_values, write,
 };
 use crate::train::{TrainError, Trainer};
 
@@ -89,7 +89,7 @@ impl Trainer {
                 values,
             })
             .collect();
-        let digest = digest(&metadata, |hash| {
+        let digest = content_digest(&metadata, |hash| {
             tensors.iter().for_each(|t| hash_values(hash, t.values));
         });
         metadata.insert("digest".to_owned(), digest);
@@ -114,7 +114,7 @@ impl Trainer {
         let file = SafeTensors::read(bytes).map_err(damaged)?;
         let mut metadata = file.metadata().clone();
         let stored_digest = metadata.remove("digest");
-        if stored_digest != Some(digest(&metadata, |hash| hash.update(file.data()))) {
+        if stored_digest != Some(content_digest(&metadata, |hash| hash.update(file.data()))) {
             return Err(StateError::Damaged(
                 "its content differs from its checksum".to_owned(),
             ));
@@ -305,17 +305,6 @@ impl Reader<'_> {
     }
 }
 
-/// SHA-256 of the metadata, each string behind its length, and of what `values` feeds: the data section.
-fn digest(metadata: &Metadata, values: impl FnOnce(&mut Sha256)) -> String {
-    let mut hash = Sha256::new();
-    for text in metadata.iter().flat_map(|(name, value)| [name, value]) {
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text);
-    }
-    values(&mut hash);
-    hexadecimal(hash)
-}
-
 const FORMAT: &str = "ifog-training";
 const VERSION: &str = "1";
 /// Steps, epochs, characters: no run has more.
@@ -359,7 +348,7 @@ mod tests {
                 })
                 .collect();
             let hash_all = |hash: &mut _| tensors.iter().for_each(|t| hash_values(hash, t.values));
-            metadata.insert("digest".to_owned(), digest(&metadata, hash_all));
+            metadata.insert("digest".to_owned(), content_digest(&metadata, hash_all));
             write(&metadata, &tensors).unwrap()
         };
         assert_eq!(crafted("none", None, &values), state);
