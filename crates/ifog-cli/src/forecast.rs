@@ -108,7 +108,7 @@ pub(crate) enum ExampleName {
 pub(crate) fn run(args: &Forecast) -> Result<(), Failure> {
     Kind::check(args.out.as_deref())?;
     if let Some(path) = &args.save {
-        check_writable(path)?;
+        check_save(path, args.out.as_deref())?;
     }
     level::level()?;
     if let (Some(model), Some(csv)) = (&args.model, &args.csv) {
@@ -155,6 +155,24 @@ pub(crate) fn run(args: &Forecast) -> Result<(), Failure> {
     let saved = save(args, &forecaster, &table);
     let drawn = draw(args, &report);
     saved.and(drawn).and(printed)
+}
+
+/// Refuses to write networks where they would take the place of something else: a series, a model, the chart.
+fn check_save(path: &Path, out: Option<&Path>) -> Result<(), Failure> {
+    if out == Some(path) {
+        return Err(Failure::usage(format!(
+            "--save and --out both name {}: give each a file of its own",
+            path.display()
+        )));
+    }
+    let there = fs::metadata(path).is_ok_and(|found| found.len() > 0);
+    if there && Forecaster::from_bytes(&fs::read(path).unwrap_or_default()).is_err() {
+        return Err(Failure::work(format!(
+            "{} is there and holds no forecaster: give --save another name, or remove it",
+            path.display()
+        )));
+    }
+    Ok(check_writable(path)?)
 }
 
 fn save(args: &Forecast, forecaster: &Forecaster, table: &Table) -> Result<(), Failure> {

@@ -22,8 +22,8 @@ pub(super) struct Report {
     /// The network's is that of the median of its seeds.
     methods: Vec<Method>,
     seeds: Spread,
-    /// Of the network against persistence: above 2 it is better beyond chance.
-    diebold_mariano: f64,
+    /// Of the network against persistence, where that can be told: above 2 it is better beyond chance.
+    diebold_mariano: Option<f64>,
     verdict: String,
     /// Share of the test rows that the interval should hold.
     nominal: f64,
@@ -40,8 +40,8 @@ struct Method {
     mae: f64,
     mape: Option<f64>,
     direction: Option<f64>,
-    /// 1 − RMSE / RMSE of persistence.
-    skill: f64,
+    /// 1 − RMSE / RMSE of persistence, if that makes errors.
+    skill: Option<f64>,
 }
 
 /// RMSE of the networks one by one.
@@ -49,7 +49,8 @@ struct Method {
 struct Spread {
     rmse: Vec<f64>,
     mean: f64,
-    deviation: f64,
+    /// Of one network there is none.
+    deviation: Option<f64>,
 }
 
 /// The forecast of the row `horizon` rows after the last one.
@@ -165,33 +166,37 @@ impl Next {
 /// What the figures allow to say.
 fn verdict(evaluation: &Evaluation) -> String {
     let network = &evaluation.network;
-    let (skill, statistic) = (evaluation.skill(network), evaluation.diebold_mariano);
-    let percent = 100.0 * skill;
-    let first = if skill > 0.0 && statistic > 2.0 {
-        format!(
+    let Some(skill) = evaluation.skill(network) else {
+        return "The value does not change in the test rows: persistence makes no error, and nothing can beat it."
+            .to_owned();
+    };
+    let percent = 100.0 * skill.abs();
+    let first = match evaluation.diebold_mariano {
+        None => format!(
+            "The network's error is {percent:.1} % {} than that of persistence, but {} test rows are too few to tell that from \
+             chance",
+            if skill > 0.0 { "smaller" } else { "larger" },
+            evaluation.forecasts.len()
+        ),
+        Some(dm) if skill > 0.0 && dm > 2.0 => format!(
             "The network beats persistence: its error is {percent:.1} % smaller, which is beyond chance"
-        )
-    } else if skill < 0.0 && statistic < -2.0 {
-        format!(
-            "The network is worse than persistence: its error is {:.1} % larger",
-            -percent
-        )
-    } else {
-        format!(
-            "The network does not beat persistence: the difference of {:.1} % is within chance, and the last value is as good \
-             a forecast",
-            percent.abs()
-        )
+        ),
+        Some(dm) if skill < 0.0 && dm < -2.0 => {
+            format!("The network is worse than persistence: its error is {percent:.1} % larger")
+        }
+        Some(_) => format!(
+            "The network does not beat persistence: the difference of {percent:.1} % is within chance"
+        ),
     };
     let second = match evaluation.autoregression {
         Some((order, ar)) if ar.rmse <= network.rmse => {
             format!("; AR({order}) is simpler and no worse.")
         }
-        Some((order, ar)) => format!(
+        Some((order, ar)) if network.rmse > 0.0 => format!(
             "; AR({order}) is {:.1} % worse than it.",
             100.0 * (ar.rmse / network.rmse - 1.0)
         ),
-        None => ".".to_owned(),
+        _ => ".".to_owned(),
     };
     first + &second
 }
@@ -207,7 +212,7 @@ pub(super) fn rows_of(report: &Report) -> Vec<Vec<String>> {
             number(m.mae),
             percent(m.mape, 1.0),
             percent(m.direction, 100.0),
-            format!("{:.2} %", 100.0 * m.skill),
+            percent(m.skill, 100.0),
         ]
     };
     report.methods.iter().map(row).collect()
@@ -228,10 +233,10 @@ pub(super) fn print(report: &Report) -> Result<(), Failure> {
         deviation,
     } = &report.seeds;
     print_line(format!(
-        "{} network(s) on their own: RMSE {} ± {}; {}",
+        "{} network(s) on their own: RMSE {}{}; {}",
         rmse.len(),
         number(*mean),
-        number(*deviation),
+        deviation.map_or(String::new(), |d| format!(" ± {}", number(d))),
         report.coverage()
     ))?;
     print_line(&report.verdict)?;

@@ -97,7 +97,9 @@ impl<'a> NormalEquations<'a> {
         };
         let squares: f64 = self.rows.clone().map(|t| error(t).powi(2)).sum();
         let count = self.rows.len() as f64;
-        let bic = count * (squares / count).ln() + order as f64 * count.ln();
+        // A fit without error is the best of its order.
+        let variance = (squares / count).max(f64::MIN_POSITIVE);
+        let bic = count * variance.ln() + order as f64 * count.ln();
         solution[0] += origin * (1.0 - solution[1..].iter().sum::<f64>());
         let fitted = Autoregression {
             coefficients: solution,
@@ -165,6 +167,10 @@ mod tests {
             (last - ar2(5000, 2).best[4999] - 1000.0).abs() < 0.5,
             "{last}"
         );
+        // A straight line, twelve rows ahead: without error.
+        let line: Vec<f64> = (0..240).map(f64::from).collect();
+        let fitted = Autoregression::fit(&line, 12, 10).unwrap();
+        assert!((fitted.forecasts(&line)[200] - 212.0).abs() < 1e-6);
         assert_eq!(Autoregression::fit(&[3.0; 100], 1, 5), None);
         assert_eq!(Autoregression::fit(&[1.0, 2.0, 3.0], 1, 5), None);
     }

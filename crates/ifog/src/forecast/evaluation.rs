@@ -17,8 +17,8 @@ pub struct Evaluation {
     pub network: Scores,
     /// Each network.
     pub each: Vec<Scores>,
-    /// Of the median of the networks against persistence: see [`diebold_mariano`].
-    pub diebold_mariano: f64,
+    /// Of the median of the networks against persistence, where that can be told: see [`diebold_mariano`].
+    pub diebold_mariano: Option<f64>,
     /// Share of the rows within their interval; it should be [`super::NOMINAL`].
     pub coverage: f64,
     /// What was said of each of the rows.
@@ -71,22 +71,19 @@ impl Evaluation {
         })
     }
 
-    /// 1 − RMSE / RMSE of persistence; 0 where persistence has no error.
-    pub fn skill(&self, scores: &Scores) -> f64 {
+    /// 1 − RMSE / RMSE of persistence; `None` where persistence has no error.
+    pub fn skill(&self, scores: &Scores) -> Option<f64> {
         let base = self.persistence.rmse;
-        if base > 0.0 {
-            1.0 - scores.rmse / base
-        } else {
-            0.0
-        }
+        (base > 0.0).then(|| 1.0 - scores.rmse / base)
     }
 
-    /// Mean and standard deviation of the networks' RMSE.
-    pub fn spread(&self) -> (f64, f64) {
+    /// Mean and standard deviation of the networks' RMSE; of one network there is none.
+    pub fn spread(&self) -> (f64, Option<f64>) {
         let count = self.each.len() as f64;
         let mean = self.each.iter().map(|s| s.rmse).sum::<f64>() / count;
         let squares: f64 = self.each.iter().map(|s| (s.rmse - mean).powi(2)).sum();
-        (mean, (squares / (count - 1.0).max(1.0)).sqrt())
+        let deviation = (self.each.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
+        (mean, deviation)
     }
 }
 

@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Band, Forecaster, Scale, layout};
 use crate::config::ConfigError;
-use crate::safetensors::{FormatError, Metadata, SafeTensors, Tensor, write};
+use crate::safetensors::{
+    FormatError, Metadata, SafeTensors, Tensor, content_digest, hash_values, write,
+};
+use sha2::Digest;
 
 /// Why a forecaster cannot be stored or restored.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +17,17 @@ pub enum FileError {
     /// The file is damaged.
     #[error("it is damaged: {0}")]
     Format(#[from] FormatError),
+    /// A bit of it has changed.
+    #[error("it is damaged: its content differs from its checksum")]
+    Checksum,
+    /// Names for other columns.
+    #[error("it reads {columns} column(s) and {names} name(s) were given: give one for each")]
+    Names {
+        /// Given.
+        names: usize,
+        /// Read.
+        columns: usize,
+    },
     /// It is something else.
     #[error("it is not a forecaster: {0}")]
     Content(String),
@@ -37,8 +51,14 @@ impl Forecaster {
     /// The content of a file with this forecaster, which reads the columns of these names.
     ///
     /// # Errors
-    /// The names exceed a limit of the format.
+    /// There are not as many names as columns, or they exceed a limit of the format.
     pub fn to_bytes(&self, columns: &[String]) -> Result<Vec<u8>, FileError> {
+        if columns.len() != self.columns() {
+            return Err(FileError::Names {
+                names: columns.len(),
+                columns: self.columns(),
+            });
+        }
         let description = Description {
             cell: self.config().cell.name().to_owned(),
             hidden: self.config().hidden,
@@ -63,6 +83,10 @@ impl Forecaster {
                 values,
             })
             .collect();
+        let digest = content_digest(&metadata, |hash| {
+            tensors.iter().for_each(|t| hash_values(hash, t.values));
+        });
+        metadata.insert(DIGEST.to_owned(), digest);
         Ok(write(&metadata, &tensors)?)
     }
 
@@ -81,6 +105,13 @@ impl Forecaster {
                 "its format is '{}', not '{FORMAT}'",
                 text("format")?
             )));
+        }
+        let mut described = file.metadata().clone();
+        // Files that were written before there was one have none.
+        if described.remove(DIGEST).is_some_and(|digest| {
+            digest != content_digest(&described, |hash| hash.update(file.data()))
+        }) {
+            return Err(FileError::Checksum);
         }
         let columns: Vec<String> = parsed(text("columns")?)?;
         let Description {
@@ -132,6 +163,8 @@ fn parsed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FileError> {
 }
 
 const FORMAT: &str = "ifog-forecaster-2";
+/// The entry with the checksum of the other entries and the parameters.
+const DIGEST: &str = "digest";
 
 #[cfg(test)]
 mod tests {
@@ -159,6 +192,25 @@ mod tests {
         let names = vec!["y".to_owned()];
         let bytes = forecaster.to_bytes(&names).unwrap();
         assert_eq!(Forecaster::from_bytes(&bytes).unwrap(), (forecaster, names));
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found_and_a_name_is_not_missed() {
+        let (forecaster, _) = small();
+        let names = ["y".to_owned()];
+        let bytes = forecaster.to_bytes(&names).unwrap();
+        for k in 8..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[k] ^= 1;
+            if let Ok((read, columns)) = Forecaster::from_bytes(&flipped) {
+                // The name of the checksum was hit.
+                assert_eq!((&read, &columns[..]), (&forecaster, &names[..]), "byte {k}");
+            }
+        }
+        for columns in [vec![], vec!["y".to_owned(); 2]] {
+            let refused = forecaster.to_bytes(&columns);
+            assert!(matches!(refused, Err(FileError::Names { .. })));
+        }
     }
 
     #[test]

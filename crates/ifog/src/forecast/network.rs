@@ -50,7 +50,9 @@ impl Lesson<'_> {
         let (mut step, mut best_step) = (0, 0);
         while step < config.steps && step - best_step <= config.steps / PATIENCE {
             learner.state.reset();
-            let offset = rng.below((window / 2 + 1) as u64) as usize;
+            // Any place where a window may start, so that no row is always beyond the last one.
+            let starts = window.min(stretch - window + 1).max(window / 2 + 1);
+            let offset = rng.below(starts as u64) as usize;
             let last = stretch.saturating_sub(window).max(offset);
             for start in (offset..=last).step_by(window).take(config.steps - step) {
                 let length = window.min(stretch - start);

@@ -56,11 +56,19 @@ impl Scores {
 }
 
 /// The statistic of Diebold & Mariano 1995 for squared errors: mean loss difference over its standard error, whose variance
-/// counts the autocovariances up to lag h − 1. Above 2, `forecasts` are better than `rival` beyond chance; below −2, worse.
+/// counts the autocovariances up to lag h − 1, with the correction for few rows of Harvey, Leybourne & Newbold 1997. Above
+/// 2, `forecasts` are better than `rival` beyond chance; below −2, worse.
+///
+/// `None` where it cannot tell: fewer rows than [`ROWS_A_HORIZON`] horizons, or a variance that is estimated as none.
 ///
 /// # Panics
 /// The lengths differ.
-pub fn diebold_mariano(forecasts: &[f64], rival: &[f64], actual: &[f64], horizon: usize) -> f64 {
+pub fn diebold_mariano(
+    forecasts: &[f64],
+    rival: &[f64],
+    actual: &[f64],
+    horizon: usize,
+) -> Option<f64> {
     assert!(
         forecasts.len() == actual.len() && rival.len() == actual.len(),
         "one forecast an actual value"
@@ -78,17 +86,23 @@ pub fn diebold_mariano(forecasts: &[f64], rival: &[f64], actual: &[f64], horizon
         let pairs = gains.iter().zip(gains.iter().skip(lag));
         pairs.map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>() / count
     };
-    let variance = covariance(0) + 2.0 * (1..horizon).map(covariance).sum::<f64>();
-    if variance > 0.0 {
-        mean / (variance / count).sqrt()
-    } else {
-        0.0
+    if gains.len() / ROWS_A_HORIZON < horizon {
+        return None;
     }
+    let variance = covariance(0) + 2.0 * (1..horizon).map(covariance).sum::<f64>();
+    let h = horizon as f64;
+    let correction = (count + 1.0 - 2.0 * h + h * (h - 1.0) / count) / count;
+    (variance > 0.0).then(|| mean / (variance / count).sqrt() * correction.sqrt())
 }
+
+/// Test rows for each row of the horizon that [`diebold_mariano`] needs. Without any difference between two forecasts whose
+/// errors are moving averages of order h − 1, its magnitude is above 2 in 5 to 10 % of the series from there on.
+pub const ROWS_A_HORIZON: usize = 10;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::{Rng, Stream};
 
     #[test]
     fn scores_by_hand() {
@@ -107,8 +121,38 @@ mod tests {
     fn a_difference_beyond_chance_is_seen() {
         let actual: Vec<f64> = (0..200).map(|t| f64::from(t % 7) - 3.0).collect();
         let rival = vec![0.0; 200];
-        assert!(diebold_mariano(&actual, &rival, &actual, 1) > 5.0);
-        assert!(diebold_mariano(&rival, &actual, &actual, 3) < -5.0);
-        assert_eq!(diebold_mariano(&rival, &rival, &actual, 1), 0.0);
+        let statistic =
+            |forecasts, rival, horizon| diebold_mariano(forecasts, rival, &actual, horizon);
+        assert!(statistic(&actual, &rival, 1).is_some_and(|dm| dm > 5.0));
+        assert!(statistic(&rival, &actual, 3).is_some_and(|dm| dm < -5.0));
+        // No difference, and horizons of which the rows hold too few.
+        assert_eq!(statistic(&rival, &rival, 1), None);
+        // 200 rows are ten horizons of 20.
+        for horizon in [21, 200, usize::MAX] {
+            assert_eq!(statistic(&actual, &rival, horizon), None);
+        }
+    }
+    /// Two forecasts of series that nobody can foretell, with errors that are moving averages of order h − 1: a claim of a difference
+    /// is wrong. 3.9, 6.5 and 9.7 % of 2,000 series were seen; with ten rows a horizon fewer, a third.
+    #[test]
+    fn chance_is_seldom_taken_for_a_difference() {
+        let mut rng = Rng::new(3, Stream::Check);
+        for (rows, horizon) in [(40, 1), (60, 5), (240, 24)] {
+            let claims = (0..1000).filter(|_| {
+                let noise: Vec<[f64; 2]> = (0..rows + horizon)
+                    .map(|_| [rng.normal(), rng.normal()])
+                    .collect();
+                let errors = |which: usize| -> Vec<f64> {
+                    let windows = noise.windows(horizon).take(rows);
+                    windows.map(|w| w.iter().map(|e| e[which]).sum()).collect()
+                };
+                let actual = vec![0.0; rows];
+                let statistic = diebold_mariano(&errors(0), &errors(1), &actual, horizon);
+                statistic.is_some_and(|dm| dm.abs() > 2.0)
+            });
+            let share = claims.count() as f64 / 1000.0;
+            println!("{rows} rows, horizon {horizon}: {share}");
+            assert!(share < 0.13, "{rows} {horizon}: {share}");
+        }
     }
 }
