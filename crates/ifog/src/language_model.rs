@@ -47,6 +47,16 @@ pub enum ModelError {
     /// The network cannot be built.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Vocabulary or parameters of another network.
+    #[error("{found} {what} do not fit a network of {expected} {what}")]
+    Mismatch {
+        /// Of what there is another number.
+        what: &'static str,
+        /// Given.
+        found: usize,
+        /// Of the network.
+        expected: usize,
+    },
     /// `IFOG_ISA` asks for what is not there.
     #[error(transparent)]
     Level(#[from] LevelError),
@@ -103,22 +113,23 @@ impl LanguageModel {
             InputConfig::Dense { .. } => 0,
         };
         if inputs != vocabulary.len() || config.outputs != inputs {
-            let what = "vocabulary of the network";
-            return Err(ConfigError::TooLarge {
-                what,
-                value: inputs,
-                most: vocabulary.len(),
-            }
-            .into());
+            let of_network = if inputs == vocabulary.len() {
+                config.outputs
+            } else {
+                inputs
+            };
+            return Err(ModelError::Mismatch {
+                what: "symbols",
+                found: vocabulary.len(),
+                expected: of_network,
+            });
         }
         if parameters.len() != layout.len() {
-            let (value, most) = (parameters.len(), layout.len());
-            return Err(ConfigError::TooLarge {
+            return Err(ModelError::Mismatch {
                 what: "parameters",
-                value,
-                most,
-            }
-            .into());
+                found: parameters.len(),
+                expected: layout.len(),
+            });
         }
         let (record, digest) = (TrainingRecord::new(), String::new());
         Ok(Self {
@@ -221,21 +232,25 @@ impl LanguageModel {
 
     /// The split of the training, or any for the whole text.
     fn split_config(&self, part: PartName) -> Result<SplitConfig, ModelError> {
+        match self.recorded_split() {
+            Err(_) if part == PartName::All => Ok(SplitConfig {
+                split: Split::Contiguous,
+                val: 0.0,
+                test: 0.0,
+                batch: 1,
+                seq_len: 64,
+            }),
+            split => split,
+        }
+    }
+
+    fn recorded_split(&self) -> Result<SplitConfig, ModelError> {
         fn number<T: std::str::FromStr>(
             record: &TrainingRecord,
             key: &'static str,
         ) -> Result<T, ModelError> {
             let value = record.get(key).and_then(|value| value.parse().ok());
             value.ok_or(ModelError::Record(key))
-        }
-        if part == PartName::All && !self.record.contains_key("split") {
-            return Ok(SplitConfig {
-                split: Split::Contiguous,
-                val: 0.0,
-                test: 0.0,
-                batch: 1,
-                seq_len: 64,
-            });
         }
         let split = match self.record.get("split").map(String::as_str) {
             Some("contiguous") => Split::Contiguous,

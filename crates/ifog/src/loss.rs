@@ -2,6 +2,8 @@
 
 use ifog_kernels::{Element, Level, math};
 
+use crate::rng::ln;
+
 /// Softmax cross-entropy in nats.
 ///
 /// `logits` `[R, V]` become their gradient for a *mean* loss, (softmax − one-hot)/`mean_over`; only the first
@@ -34,7 +36,13 @@ pub fn softmax_cross_entropy<E: Element>(
             let totals = totals(group, vocabulary);
             let rows = group.chunks_exact_mut(vocabulary).zip(targets);
             for ((row, target), total) in rows.zip(totals) {
-                sum += total.to_f64().ln();
+                let sum_of_row = total.to_f64();
+                // What is no number has no exponent to take apart.
+                sum += if sum_of_row.is_nan() {
+                    sum_of_row
+                } else {
+                    ln(sum_of_row)
+                };
                 let factor = scale / total;
                 row.iter_mut().for_each(|p| *p *= factor);
                 row[*target as usize] -= scale;

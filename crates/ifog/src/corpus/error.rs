@@ -18,6 +18,12 @@ pub enum CorpusError {
         /// The path.
         path: PathBuf,
     },
+    /// The file does not end within what can be trained on.
+    #[error("{} has more than 4 GiB, or no end: give a part of it", path.display())]
+    LargeFile {
+        /// As asked for.
+        path: PathBuf,
+    },
     /// The file has no content.
     #[error("the file {} is empty: give a text of at least two symbols", path.display())]
     EmptyFile {
