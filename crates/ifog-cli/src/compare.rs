@@ -84,6 +84,11 @@ pub(crate) fn run(args: &Compare) -> Result<(), Failure> {
         Contestant::new(args, cell, hidden, &text)
     });
     let mut contestants: Vec<Contestant> = contestants.collect::<Result<_, _>>()?;
+    // The same of all: they follow from the text, the batch and the window.
+    let notes = contestants
+        .first()
+        .map_or(Vec::new(), |c| c.trainer.notes());
+    notes.iter().for_each(log);
     let seconds_each = args.budget / Cell::ALL.len() as f64;
     // In turns, so that whatever else the machine does slows all of them alike.
     for part in 1..=VALIDATIONS {
@@ -107,6 +112,7 @@ pub(crate) fn run(args: &Compare) -> Result<(), Failure> {
         corpus: name,
         seconds_each,
         common_steps,
+        notes,
         statement: statement(&cells),
         cells,
     };

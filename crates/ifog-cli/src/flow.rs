@@ -33,7 +33,7 @@ pub(crate) struct Flow {
     /// Steps to go back.
     #[arg(long, default_value_t = 100, value_parser = at_least_one, value_name = "N")]
     pub(crate) lags: usize,
-    /// Positions of the text to average over.
+    /// Positions of the text to average over; a short text may have fewer.
     #[arg(long, default_value_t = 32, value_parser = at_least_one, value_name = "N")]
     pub(crate) positions: usize,
     /// Width of untrained cells without a model.

@@ -11,7 +11,7 @@ use clap::builder::RangedU64ValueParser;
 use ifog::language_model::LanguageModel;
 use ifog::probe::Trace;
 use ifog::probe::features::{Feature, features};
-use ifog::probe::finder::{Finding, find_units};
+use ifog::probe::finder::{Finding, SHIFTS, find_units, shift_count};
 
 use crate::args::seed;
 use crate::failure::Failure;
@@ -118,7 +118,7 @@ pub(crate) fn run(args: &View) -> Result<(), Failure> {
     let printed = match (args.json, args.ansi) {
         (true, _) => print_json(&data::Report::of(&scene)?),
         (false, true) => ansi::paint(&scene),
-        (false, false) => print(&scene.findings),
+        (false, false) => print(&scene),
     };
     // That nobody reads what is printed is no reason to lose the page.
     if let Some(out) = &page {
@@ -190,12 +190,15 @@ fn select(args: &View, trace: &Trace, findings: &[Finding]) -> Result<Selection,
     })
 }
 
-fn print(findings: &[Finding]) -> Result<(), Failure> {
+fn print(scene: &Scene) -> Result<(), Failure> {
+    if scene.findings.is_empty() {
+        return print_line(NOTHING);
+    }
     print_line(format!(
         "{:<22} {:>5} {:>5} {:>12} {:>14}  verdict",
         "feature", "layer", "unit", "correlation", "best of chance"
     ))?;
-    for f in findings {
+    for f in &scene.findings {
         print_line(format!(
             "{:<22} {:>5} {:>5} {:>12.3} {:>14.3}  {}",
             f.feature,
@@ -206,22 +209,68 @@ fn print(findings: &[Finding]) -> Result<(), Failure> {
             verdict(f)
         ))?;
     }
-    print_line(NOTE)
+    print_line(note(shift_count(scene.trace.steps())))
 }
 
 /// In a word.
 fn verdict(finding: &Finding) -> &'static str {
     if finding.claimed {
         "tracks it"
+    } else if finding.correlation.abs() > finding.chance {
+        "not beyond doubt"
     } else {
         "no more than chance"
     }
 }
 
-/// How to read the findings.
+/// How to read findings that come of so many shifts.
+fn note(shifts: usize) -> String {
+    if shifts < SHIFTS {
+        format!(
+            "{NOTE} In a text this short only {shifts} shifts differ, too few for much certainty."
+        )
+    } else {
+        NOTE.to_owned()
+    }
+}
+
 const NOTE: &str = "Units were chosen on the first half of the text; the correlation is that on the second half. Chance is what the \
                     best of all units exceeds in 5 % of the cases when the feature is shifted against the text. The verdicts keep the \
-                    rate of false discoveries at 5 %.";
+                    rate of false discoveries at 5 %; what is above chance, but not surely enough for that among so many features, is \
+                    not beyond doubt.";
+/// Instead of findings.
+const NOTHING: &str = "The text has no feature that could be judged.";
 
 /// What a page, and the search for units, can take.
 const MOST_SYMBOLS: u64 = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_above_chance_is_not_called_chance() {
+        let of = |correlation, claimed| {
+            let finding = Finding {
+                feature: "digit",
+                layer: 0,
+                unit: 0,
+                correlation,
+                chance: 0.657,
+                p: 0.02,
+                claimed,
+            };
+            verdict(&finding)
+        };
+        assert_eq!(of(-0.75, true), "tracks it");
+        assert_eq!(of(-0.75, false), "not beyond doubt");
+        assert_eq!(of(0.75, false), "not beyond doubt");
+        assert_eq!(of(-0.65, false), "no more than chance");
+    }
+
+    #[test]
+    fn few_shifts_are_told() {
+        assert_eq!(note(SHIFTS), NOTE);
+        assert!(note(48).contains("only 48 shifts differ"));
+    }
+}

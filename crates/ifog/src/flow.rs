@@ -33,7 +33,7 @@ pub use gates::{GateSpectrum, Saturation, gate_names, is_tanh, spectra};
 pub struct FlowConfig {
     /// K, the largest lag in steps.
     pub lags: usize,
-    /// Positions of the text whose losses are sent back.
+    /// Positions of the text whose losses are sent back, or all that a short text has.
     pub positions: usize,
     /// Where the positions are drawn from.
     pub seed: u64,
@@ -42,6 +42,8 @@ pub struct FlowConfig {
 /// What was found, a layer each, from the input up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flow {
+    /// Positions that were measured, all different.
+    pub positions: usize,
     /// The layers.
     pub layers: Vec<LayerFlow>,
 }
@@ -101,7 +103,10 @@ pub enum FlowError {
     #[error("the tape of {0} lags does not fit in memory: give fewer lags or positions")]
     Tape(usize),
     /// More memory than the machine has.
-    #[error(transparent)]
+    #[error(
+        "this needs about {} MiB, which this machine does not have: give fewer lags or positions, or a smaller width",
+        .0.mebibytes
+    )]
     Memory(#[from] MemoryError),
     /// `IFOG_ISA`.
     #[error(transparent)]
@@ -174,6 +179,7 @@ impl Flow {
             }
         });
         Ok(Self {
+            positions: batch,
             layers: layers.collect(),
         })
     }
@@ -264,6 +270,14 @@ mod tests {
             seed: 0,
         };
         let flow = Flow::measure(&layout, &parameters, &text, config).unwrap();
+        assert_eq!(flow.positions, 4);
+        let all = FlowConfig {
+            positions: 99,
+            ..config
+        };
+        // 60 symbols: 9 to warm up, 9 lags, and 42 places for the symbol after them.
+        let all = Flow::measure(&layout, &parameters, &text, all).unwrap();
+        assert_eq!(all.positions, 42);
         let layer = &flow.layers[0];
         assert!((layer.gain() - 0.5).abs() < 1e-12, "{}", layer.gain());
         assert!((layer.gain_within(3..6) - 0.5).abs() < 1e-12);

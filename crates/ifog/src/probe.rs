@@ -135,9 +135,9 @@ impl LayerTrace {
 }
 
 impl Quantity {
-    /// How often each of the `hidden` units is below `left` and above `right`.
+    /// How often each of the `hidden` units is below `left` and above `right`; empty for no units.
     pub fn saturation(&self, hidden: usize, left: f32, right: f32) -> Saturation {
-        let steps = (self.values.len() / hidden).max(1) as f64;
+        let steps = (self.values.len() / hidden.max(1)).max(1) as f64;
         let share = |unit: usize, beyond: &dyn Fn(f32) -> bool| {
             let values = self.values.iter().skip(unit).step_by(hidden);
             values.filter(|v| beyond(**v)).count() as f64 / steps
@@ -206,7 +206,9 @@ mod tests {
     #[test]
     fn saturation_is_counted_by_unit() {
         let values = vec![0.05, 0.5, 0.95, 0.5, 0.05, 0.99];
-        let found = Quantity { name: "f", values }.saturation(2, 0.1, 0.9);
+        let gate = Quantity { name: "f", values };
+        let found = gate.saturation(2, 0.1, 0.9);
         assert_eq!(found, [(2.0 / 3.0, 1.0 / 3.0), (0.0, 1.0 / 3.0)]);
+        assert_eq!(gate.saturation(0, 0.1, 0.9), []);
     }
 }

@@ -11,12 +11,14 @@ use crate::output::{decimals, print_line, print_table};
 use crate::page::{Page, figure, table};
 use crate::picture_file::{Kind, write_chart, write_picture};
 
-/// What `--json` prints. Losses are nats a symbol on the validation part.
+/// What `--json` prints. Losses are nats a symbol on what validation reads: the validation part, unless `notes` say otherwise.
 #[derive(Serialize)]
 pub(super) struct Report {
     pub(super) corpus: String,
     /// Of training.
     pub(super) seconds_each: f64,
+    /// What was not done as asked, the same for all cells.
+    pub(super) notes: Vec<String>,
     /// Steps that all cells reached.
     pub(super) common_steps: u64,
     pub(super) cells: Vec<Run>,
@@ -54,43 +56,75 @@ pub(super) fn statement(cells: &[Run]) -> String {
     let (Some(lstm), Some(gru), Some(rnn)) = (find("lstm"), find("gru"), find("rnn")) else {
         return String::new();
     };
-    let judge = |what: &str, gru: f64, lstm: f64| {
-        let by = gru - lstm;
-        if by.abs() < CLOSE {
-            format!("{what} GRU and LSTM are about as good ({gru:.3} and {lstm:.3} nats)")
-        } else {
-            let better = if by < 0.0 { "GRU" } else { "LSTM" };
-            format!(
-                "{what} the {better} is better by {:.3} nats ({gru:.3} and {lstm:.3})",
-                by.abs()
-            )
-        }
-    };
-    let speed = 100.0 * (gru.symbols_per_s / lstm.symbols_per_s - 1.0);
-    let speed = format!(
-        "{:.0} % {}",
-        speed.abs(),
-        if speed < 0.0 { "slower" } else { "faster" }
+    let parameters = parameters(cells);
+    let tape = 100.0 * gru.tape_bytes_per_symbol / lstm.tape_bytes_per_symbol;
+    if let Some(run) = cells.iter().find(|run| run.steps < FEWEST_STEPS) {
+        return format!(
+            "The budget was too short to tell which cell is faster or better: the {} had {} steps, and below {FEWEST_STEPS} nothing is \
+             said. With {parameters} the GRU's tape takes {tape:.0} % of the bytes of the LSTM's.",
+            run.cell, run.steps
+        );
+    }
+    let of_steps = judge(
+        "After equal steps",
+        gru.val_loss_at_equal_steps,
+        lstm.val_loss_at_equal_steps,
     );
-    let rnn_by =
-        rnn.val_loss_at_equal_time - lstm.val_loss_at_equal_time.min(gru.val_loss_at_equal_time);
-    let behind = if rnn_by > 0.0 { "behind" } else { "ahead of" };
+    let of_time = judge(
+        "after equal time",
+        gru.val_loss_at_equal_time,
+        lstm.val_loss_at_equal_time,
+    );
+    let better = lstm.val_loss_at_equal_time.min(gru.val_loss_at_equal_time);
     format!(
-        "With equal parameters the GRU is {speed} than the LSTM and its tape takes {:.0} % of the bytes. {}; {}. The RNN is {:.3} nats \
-         {behind} the better of the two. One run each: differences below {CLOSE} nats are taken for chance.",
-        100.0 * gru.tape_bytes_per_symbol / lstm.tape_bytes_per_symbol,
-        judge(
-            "After equal steps",
-            gru.val_loss_at_equal_steps,
-            lstm.val_loss_at_equal_steps
-        ),
-        judge(
-            "after equal time",
-            gru.val_loss_at_equal_time,
-            lstm.val_loss_at_equal_time
-        ),
-        rnn_by.abs()
+        "With {parameters} the GRU is {} the LSTM and its tape takes {tape:.0} % of the bytes. {of_steps}; {of_time}. The RNN is {} the \
+         better of the two. One run each: differences below {CLOSE} nats are taken for chance.",
+        speed(gru.symbols_per_s, lstm.symbols_per_s),
+        place(rnn.val_loss_at_equal_time - better)
     )
+}
+
+/// "equal parameters" where they are within 2 %, else their range.
+fn parameters(cells: &[Run]) -> String {
+    let counts = || cells.iter().map(|run| run.parameters);
+    let (least, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
+    if most as f64 <= EQUAL * least as f64 {
+        "equal parameters".to_owned()
+    } else {
+        format!("{least} to {most} parameters")
+    }
+}
+
+/// Which of two losses is better, if that can be told.
+fn judge(what: &str, gru: f64, lstm: f64) -> String {
+    let by = gru - lstm;
+    if by.abs() < CLOSE {
+        return format!("{what} GRU and LSTM are about as good ({gru:.3} and {lstm:.3} nats)");
+    }
+    let better = if by < 0.0 { "GRU" } else { "LSTM" };
+    format!(
+        "{what} the {better} is better by {:.3} nats ({gru:.3} and {lstm:.3})",
+        by.abs()
+    )
+}
+
+/// How fast the GRU is, to be read before "the LSTM".
+fn speed(gru: f64, lstm: f64) -> String {
+    let percent = 100.0 * (gru / lstm - 1.0);
+    match percent.round() {
+        0.0 => "as fast as".to_owned(),
+        ..0.0 => format!("{:.0} % slower than", -percent),
+        _ => format!("{percent:.0} % faster than"),
+    }
+}
+
+/// Where a loss is that exceeds another by so much, to be read before that other.
+fn place(by: f64) -> String {
+    match by {
+        _ if by.abs() < CLOSE => "about as good as".to_owned(),
+        ..0.0 => format!("{:.3} nats ahead of", -by),
+        _ => format!("{by:.3} nats behind"),
+    }
 }
 
 fn rows(report: &Report) -> Vec<Vec<String>> {
@@ -115,12 +149,20 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
 
 pub(super) fn print(report: &Report) -> Result<(), Failure> {
     print_line(format!(
-        "{}: {:.0} s of training each, {} steps reached by all",
-        report.corpus, report.seconds_each, report.common_steps
+        "{}: {} s of training each, {} steps reached by all",
+        report.corpus,
+        two_digits(report.seconds_each),
+        report.common_steps
     ))?;
     print_table(&HEADING, &rows(report))?;
     print_line("")?;
     print_line(&report.statement)
+}
+
+/// A number above 0 with at least two digits: 30, 2.5, 0.25.
+fn two_digits(x: f64) -> String {
+    let decimals = (1.0 - x.log10().floor()).max(0.0) as usize;
+    format!("{x:.decimals$}")
 }
 
 pub(super) fn write(out: &Path, report: &Report) -> Result<(), Failure> {
@@ -133,6 +175,7 @@ pub(super) fn write(out: &Path, report: &Report) -> Result<(), Failure> {
         title: &format!("Four cells on {}", report.corpus),
         lead: &report.statement,
         body: html! {
+            @for note in &report.notes { p { (note) } }
             (figure(&of_time)?)
             (figure(&of_steps)?)
             (table(&HEADING, &rows(report)))
@@ -154,7 +197,8 @@ fn chart(report: &Report, label: &str, x: impl Fn(&Point) -> f64) -> Chart {
     Chart {
         title: format!("Validation loss against {label}"),
         caption: format!(
-            "Four cells with equal parameters on {}. Lower is better.",
+            "Four cells with {} on {}. Lower is better.",
+            parameters(&report.cells),
             report.corpus
         ),
         x: Axis::linear(label),
@@ -178,3 +222,123 @@ const HEADING: [&str; 11] = [
 ];
 /// Nats between two losses that are taken for equal: what other seeds of the default model differ by.
 const CLOSE: f64 = 0.02;
+/// Steps that a cell needs before its speed and its loss say anything.
+const FEWEST_STEPS: u64 = 100;
+/// The largest number of parameters that is called equal to the least, as a multiple of it.
+const EQUAL: f64 = 1.02;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(cell: &'static str, parameters: usize, val_loss: f64) -> Run {
+        Run {
+            cell,
+            hidden: 8,
+            parameters,
+            flops_per_symbol: 1,
+            tape_bytes_per_symbol: 100.0,
+            symbols_per_s: 1000.0,
+            steps: FEWEST_STEPS,
+            val_loss_at_equal_steps: val_loss,
+            val_loss_at_equal_time: val_loss,
+            gradient_half_lag: None,
+            gradient_gain_per_step: 1.0,
+            sample: String::new(),
+            curve: Vec::new(),
+        }
+    }
+
+    /// Of RNN, LSTM, GRU and GRU-after in this order.
+    fn runs(parameters: [usize; 4], losses: [f64; 4]) -> Vec<Run> {
+        let names = ["rnn", "lstm", "gru", "gru-after"];
+        let runs = names.iter().zip(parameters.into_iter().zip(losses));
+        runs.map(|(name, (parameters, loss))| run(name, parameters, loss))
+            .collect()
+    }
+
+    #[track_caller]
+    fn says(cells: &[Run], parts: &[&str], others: &[&str]) {
+        let statement = statement(cells);
+        for part in parts {
+            assert!(statement.contains(part), "{part:?} is not in {statement}");
+        }
+        for other in others {
+            assert!(!statement.contains(other), "{other:?} is in {statement}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_equal_within_2_percent() {
+        let losses = [1.0; 4];
+        let equal = runs([1000, 1020, 1000, 1001], losses);
+        says(&equal, &["With equal parameters the GRU is"], &[]);
+        let unequal = runs([1000, 1021, 1000, 1001], losses);
+        says(
+            &unequal,
+            &["With 1000 to 1021 parameters the"],
+            &["equal p"],
+        );
+        let tiny = runs([17, 44, 35, 37], losses);
+        says(
+            &tiny,
+            &["With 17 to 44 parameters the GRU is"],
+            &["equal p"],
+        );
+    }
+
+    #[test]
+    fn every_loss_is_judged_by_the_same_rule() {
+        let of = |rnn, lstm, gru| runs([100; 4], [rnn, lstm, gru, 9.0]);
+        says(
+            &of(1.519, 1.500, 1.515),
+            &[
+                "After equal steps GRU and LSTM are about as good (1.515 and 1.500 nats)",
+                "The RNN is about as good as the better of the two",
+            ],
+            &["behind", "ahead"],
+        );
+        says(
+            &of(1.481, 1.500, 1.521),
+            &["the LSTM is better by 0.021 nats", "about as good as the"],
+            &["behind", "ahead"],
+        );
+        let behind = "The RNN is 0.030 nats behind the better of the two";
+        says(&of(1.530, 1.600, 1.500), &["GRU is better", behind], &[]);
+        let ahead = "The RNN is 0.030 nats ahead of the better of the two";
+        says(&of(1.470, 1.500, 1.600), &[ahead], &[]);
+    }
+
+    #[test]
+    fn speed_is_as_fast_where_a_percent_rounds_to_0() {
+        let of = |gru| speed(gru, 1000.0);
+        assert_eq!(
+            [of(1004.0), of(996.0), of(1010.0), of(880.0)],
+            [
+                "as fast as",
+                "as fast as",
+                "1 % faster than",
+                "12 % slower than"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_budget_of_few_steps_tells_nothing() {
+        let mut cells = runs([100; 4], [1.0, 2.0, 3.0, 4.0]);
+        says(&cells, &["better by 1.000 nats"], &["too short"]);
+        cells[3].steps = FEWEST_STEPS - 1;
+        cells[2].tape_bytes_per_symbol = 97.0;
+        says(
+            &cells,
+            &["too short to tell", "the gru-after had 99 steps", "97 %"],
+            &["nats", "slower", "as fast", "behind"],
+        );
+    }
+
+    #[test]
+    fn small_times_have_digits() {
+        let texts = [30.0, 150.0, 2.5, 0.25, 0.3, 0.000_25].map(two_digits);
+        assert_eq!(texts, ["30", "150", "2.5", "0.25", "0.30", "0.00025"]);
+    }
+}

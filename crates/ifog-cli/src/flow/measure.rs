@@ -1,8 +1,10 @@
 //! `ifog flow` on models: gradients by lag, of trained and untrained cells.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ifog::Cell;
 use ifog::config::{InputConfig, NetworkConfig};
@@ -26,6 +28,7 @@ use crate::{embedded, level};
 #[derive(Serialize)]
 struct Report {
     lags: usize,
+    /// Asked for.
     positions: usize,
     seed: u64,
     networks: Vec<Network>,
@@ -38,6 +41,8 @@ struct Network {
     cell: &'static str,
     hidden: usize,
     trained: bool,
+    /// Measured, all different: fewer than asked for in a short text.
+    positions: usize,
     /// From the input up.
     layers: Vec<Layer>,
     /// Of the training, if its directory was given.
@@ -91,7 +96,7 @@ struct Clipping {
 pub(super) fn run(args: &Flow) -> Result<(), Failure> {
     level::level()?;
     let mut networks = Vec::new();
-    for path in &args.models {
+    for (path, name) in args.models.iter().zip(names_of(&args.models)) {
         let model = LanguageModel::load(path)?;
         // Before a text is written that could not be measured.
         config(args)
@@ -102,7 +107,6 @@ pub(super) fn run(args: &Flow) -> Result<(), Failure> {
         let symbols = args.lags.saturating_mul(2).saturating_add(apart);
         let text = text_for(&model, args.text.as_deref(), symbols, args.report.seed)?;
         let tokens = model.vocabulary().encode(&text)?;
-        let name = name_of(path);
         log(format_args!("measuring {name}"));
         let (layout, weights) = (model.layout(), model.weights());
         let flow =
@@ -181,6 +185,7 @@ impl Network {
             cell: layout.config().cell.name(),
             hidden: layout.config().hidden,
             trained: false,
+            positions: flow.positions,
             layers: layers.collect(),
             clipping: None,
         }
@@ -251,10 +256,23 @@ fn clipping(path: &Path, model: &LanguageModel) -> Option<Clipping> {
     })
 }
 
-/// The file name of a run directory or model.
-fn name_of(path: &Path) -> String {
-    let named = path.file_stem().unwrap_or(path.as_os_str());
-    named.to_string_lossy().into_owned()
+/// The file names of run directories or models; if two are alike, the names of the directories that these are in; and if two of
+/// these are alike, the paths.
+fn names_of(paths: &[PathBuf]) -> Vec<String> {
+    let file = |path: &Path| text(path.file_stem().unwrap_or(path.as_os_str()));
+    let directory = |path: &Path| text(path.parent().and_then(Path::file_name).unwrap_or_default());
+    let named = |name: &dyn Fn(&Path) -> String| -> Option<Vec<String>> {
+        let names: Vec<String> = paths.iter().map(|path| name(path)).collect();
+        let different: HashSet<&String> = names.iter().filter(|name| !name.is_empty()).collect();
+        (different.len() == names.len()).then_some(names)
+    };
+    named(&file)
+        .or_else(|| named(&directory))
+        .unwrap_or_else(|| paths.iter().map(|path| text(path.as_os_str())).collect())
+}
+
+fn text(name: &OsStr) -> String {
+    name.to_string_lossy().into_owned()
 }
 
 /// What the figures of the top layer say.
@@ -313,8 +331,11 @@ fn chart(report: &Report) -> Chart {
             )
         });
     }
-    let read = "Norm of the gradient of the loss at one position with respect to the state of the top layer k steps \
-                before, as a multiple of that one step before: median, and the range of 80 % of the positions.";
+    let read = format!(
+        "Norm of the gradient of the loss at one position with respect to the state of the top layer k steps before, as a multiple \
+         of that one step before: {}.",
+        spread(&report.networks)
+    );
     Chart {
         title: "How far gradients flow back through time".to_owned(),
         caption: format!("{read} {}", report.summary.join(" ")),
@@ -324,11 +345,39 @@ fn chart(report: &Report) -> Chart {
     }
 }
 
+/// What line and band are of.
+fn spread(networks: &[Network]) -> String {
+    let counts = || networks.iter().map(|network| network.positions);
+    let (least, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
+    let count = match least == most {
+        true => most.to_string(),
+        false => format!("{least} to {most}"),
+    };
+    match most {
+        0 | 1 => "at the only position of the text".to_owned(),
+        // The nearest values to the quantiles are the least and the largest.
+        2..=5 => format!("median and range of the {count} positions"),
+        _ => format!("median, and the range of 80 % of the {count} positions"),
+    }
+}
+
+/// That a text is too short for the positions asked for.
+fn few_positions(network: &Network, asked: usize) -> Option<String> {
+    let found = network.positions;
+    let plural = if found == 1 { "" } else { "s" };
+    (found < asked).then(|| {
+        format!("Measured at {found} position{plural}: the text is too short for {asked}.")
+    })
+}
+
 fn print(report: &Report) -> Result<(), Failure> {
     print_table(&HEADING, &rows(report))?;
     print_line("")?;
     for (network, sentence) in report.networks.iter().zip(&report.summary) {
         print_line(sentence)?;
+        if let Some(few) = few_positions(network, report.positions) {
+            print_line(format!("  {few}"))?;
+        }
         if let Some(clipping) = &network.clipping {
             print_line(format!(
                 "  Clipping bit in {:.1} % of {} steps and removed {:.0} % of the norm then.",
@@ -386,3 +435,56 @@ const HEADING: [&str; 11] = [
     "ρ(U)",
     "σ(U)",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_have_different_names() {
+        for (paths, names) in [
+            (&["A/model.safetensors"][..], &["model"][..]),
+            (&["runs/rnn", "runs/lstm"], &["rnn", "lstm"]),
+            (&["A/model.safetensors", "B/model.safetensors"], &["A", "B"]),
+            (&["a/run/", "b/run"], &["a", "b"]),
+            (&["run.1", "run.2"], &["run.1", "run.2"]),
+            (
+                &["model.safetensors", "B/model.safetensors"],
+                &["model.safetensors", "B/model.safetensors"],
+            ),
+            (&["runs/lr0.1", "runs/lr0.2"], &["runs/lr0.1", "runs/lr0.2"]),
+        ] {
+            let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+            assert_eq!(names_of(&paths), names);
+        }
+    }
+
+    #[test]
+    fn a_band_is_said_to_be_of_the_positions_it_has() {
+        let network = |positions| Network {
+            name: String::new(),
+            cell: "rnn",
+            hidden: 1,
+            trained: false,
+            positions,
+            layers: Vec::new(),
+            clipping: None,
+        };
+        let spread = |counts: &[usize]| {
+            spread(
+                &counts
+                    .iter()
+                    .map(|&count| network(count))
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let quantiles = "median, and the range of 80 % of the 32 positions";
+        assert_eq!(spread(&[32, 32]), quantiles);
+        assert!(spread(&[7, 32]).ends_with("80 % of the 7 to 32 positions"));
+        assert_eq!(spread(&[4]), "median and range of the 4 positions");
+        assert_eq!(spread(&[1]), "at the only position of the text");
+        assert_eq!(few_positions(&network(32), 32), None);
+        let few = few_positions(&network(1), 32).unwrap_or_default();
+        assert!(few.starts_with("Measured at 1 position:"), "{few}");
+    }
+}

@@ -34,6 +34,8 @@ struct Run {
     bptt: f64,
     /// The same by finite differences.
     finite_difference: f64,
+    /// Whether the two differ because the step of the differences is too long.
+    step_too_long: bool,
 }
 
 #[derive(Serialize)]
@@ -51,10 +53,13 @@ pub(super) fn run(args: &Flow) -> Result<(), Failure> {
     let runs = args.inputs.iter().map(|&x| {
         let inputs = vec![x; args.steps];
         let h = toy.states(args.h0, &inputs);
+        let (bptt, finite_difference) = (toy.gradient(&h), toy.difference(&h, &inputs));
+        let differ = (bptt - finite_difference).abs() > 100.0 * ROUNDING;
         Run {
             x,
-            bptt: toy.gradient(&h),
-            finite_difference: toy.difference(&h, &inputs),
+            bptt,
+            finite_difference,
+            step_too_long: differ && followed(&toy, &h) < h.len(),
             h,
         }
     });
@@ -94,11 +99,8 @@ fn print(args: &Flow, report: &Report) -> Result<(), Failure> {
             row[0], row[2], row[3], row[1]
         ))?;
     }
-    let unseen = |r: &Run| r.bptt.abs() < 100.0 * ROUNDING;
-    if report.runs.iter().any(unseen) {
-        print_line(format!(
-            "Finite differences in f64 cannot see a gradient below about {ROUNDING:.0e}."
-        ))?;
+    for note in notes(report) {
+        print_line(note)?;
     }
     print_line("")?;
     print_line(
@@ -113,6 +115,36 @@ fn print(args: &Flow, report: &Report) -> Result<(), Failure> {
         print_line(format!("h = {:>7.4}  gain {:<9.4} {verdict}", p.h, p.gain))?;
     }
     Ok(())
+}
+
+/// Why differences are not what backpropagation gives.
+fn notes(report: &Report) -> Vec<String> {
+    let mut notes = Vec::new();
+    let unseen = |r: &Run| r.bptt.abs() < 100.0 * ROUNDING;
+    if report.runs.iter().any(unseen) {
+        notes.push(format!(
+            "Finite differences in f64 cannot see a gradient below about {ROUNDING:.0e}."
+        ));
+    }
+    let moved = report.runs.iter().filter(|r| r.step_too_long);
+    let moved: Vec<String> = moved.map(|r| r.x.to_string()).collect();
+    if !moved.is_empty() {
+        notes.push(format!(
+            "Finite differences with a step of {STEP:.0e} cannot follow the gradient at x = {}: moved so far, the unit leaves the \
+             straight part of its tanh.",
+            moved.join(", ")
+        ));
+    }
+    notes
+}
+
+/// The states h_1, h_2, … at which the differences can follow the gradient: until a state moved by their step would move the
+/// argument of the next tanh so far that it is no longer straight.
+fn followed(toy: &Toy, states: &[f64]) -> usize {
+    let gradients = toy.gradients(states);
+    let straight = |gradient: &f64| STEP * (toy.w_hh * gradient).abs() < STRAIGHT;
+    let before = gradients.iter().take_while(|g| straight(g)).count();
+    (before + 1).min(states.len())
 }
 
 /// x, states, both gradients.
@@ -152,6 +184,7 @@ fn chart(toy: &Toy, report: &Report) -> Chart {
             gradients.map(|(before, gradient)| ((before + 1) as f64, gradient.abs()))
         };
         let dots = over_steps(toy.differences(&r.h, &vec![r.x; r.h.len()]));
+        let dots = dots.take(followed(toy, &r.h));
         let dots = dots.filter(|d| d.1 > ROUNDING).collect();
         let dots = Series::line("", i, dots).drawn_as(Mark::Dots);
         let line = over_steps(toy.gradients(&r.h)).collect();
@@ -163,16 +196,64 @@ fn chart(toy: &Toy, report: &Report) -> Chart {
             "Gradient of h_t = tanh({} x + {} h + {})",
             toy.w_xh, toy.w_hh, toy.b
         ),
-        caption: "How much a change of the first state is felt later. Each step multiplies the gradient by \
-                  w_hh (1 − h²): it explodes where the unit works near 0, and vanishes where the unit saturates. \
-                  Lines: backpropagation through time. Dots: finite differences."
-            .to_owned(),
+        caption: caption(report),
         x: Axis::linear("step t"),
         y: Axis::log("|∂h_t / ∂h_1|"),
         series,
     }
 }
 
+fn caption(report: &Report) -> String {
+    let read = "How much a change of the first state is felt later. Each step multiplies the gradient by \
+                w_hh (1 − h²): it explodes where the unit works near 0, and vanishes where the unit saturates. \
+                Lines: backpropagation through time. Dots: finite differences, where these can see it.";
+    let sentences = std::iter::once(read.to_owned()).chain(notes(report));
+    sentences.collect::<Vec<_>>().join(" ")
+}
+
 const HEADING: [&str; 4] = ["x", "h_1 … h_T", "BPTT", "differences"];
 /// States printed of a long run.
 const SHOWN: usize = 8;
+/// What [`Toy::difference`] moves h_1 by.
+const STEP: f64 = 1e-3;
+/// A tanh is as good as straight, after the extrapolation of the differences, over so much of its argument: what is left is
+/// 16/480 · 0.1⁴ of the gradient.
+const STRAIGHT: f64 = 0.1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The differences against backpropagation: exact where they are said to be, and wrong where the gradient has become huge.
+    #[test]
+    fn differences_are_left_where_their_step_saturates() {
+        for (w_hh, h0, x) in [
+            (3.0, 0.0, -0.5),
+            (-3.0, 0.0, -0.5),
+            (1000.0, 0.0, -0.5),
+            // Grows to 10⁵, and vanishes when the unit leaves 0.
+            (3.0, 1e-6, -0.5),
+        ] {
+            let toy = Toy {
+                w_hh,
+                ..Toy::default()
+            };
+            let inputs = [x; 20];
+            let states = toy.states(h0, &inputs);
+            let followed = followed(&toy, &states);
+            assert!((1..20).contains(&followed), "w_hh {w_hh}: {followed}");
+            let gradients = toy.gradients(&states);
+            let differences = toy.differences(&states, &inputs);
+            let error = |t: usize| (differences[t] / gradients[t] - 1.0).abs();
+            for t in 0..followed {
+                assert!(error(t) < 1e-5, "w_hh {w_hh}, step {t}: {}", error(t));
+            }
+            assert!(error(followed) > 1e-5, "w_hh {w_hh}: {}", error(followed));
+        }
+        let toy = Toy::default();
+        for x in [-0.5, 0.0, 1.0] {
+            assert_eq!(followed(&toy, &toy.states(0.0, &[x; 3])), 3, "x = {x}");
+        }
+        assert_eq!(followed(&toy, &toy.states(0.0, &[0.0; 50])), 50);
+    }
+}

@@ -1,6 +1,6 @@
 //! What `ifog view --json` prints: the units found, and the numbers behind the page.
 
-use ifog::probe::finder::{Finding, RATE, SHIFTS};
+use ifog::probe::finder::{Finding, RATE, shift_count};
 use ifog::probe::{LayerTrace, Saturation};
 use serde::Serialize;
 
@@ -13,6 +13,7 @@ use crate::failure::Failure;
 pub(super) struct Report<'a> {
     /// Symbols that units were looked for in.
     symbols: usize,
+    /// Of each feature.
     shifts: usize,
     false_discovery_rate: f64,
     units: &'a [Finding],
@@ -46,7 +47,7 @@ impl<'a> Report<'a> {
         let next = (0..length).map(|t| candidates(scene, t));
         Ok(Self {
             symbols: scene.symbols.len(),
-            shifts: SHIFTS,
+            shifts: shift_count(scene.symbols.len()),
             false_discovery_rate: RATE,
             units: &scene.findings,
             layer: selection.layer,

@@ -3,13 +3,13 @@
 use ifog::flow::is_tanh;
 use ifog::language_model::LanguageModel;
 use ifog::probe::features::Feature;
-use ifog::probe::finder::Finding;
+use ifog::probe::finder::shift_count;
 use ifog::probe::{LayerTrace, Quantity, Saturation};
 use ifog::sampling::softmax;
 use maud::{Markup, html};
 use serde::Serialize;
 
-use super::{NOTE, Scene, verdict};
+use super::{NOTHING, Scene, note, verdict};
 use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
 use crate::page::{Page, figure};
@@ -70,7 +70,7 @@ pub(super) fn render(scene: &Scene) -> Result<String, Failure> {
             }
             p #status role="status" { "Point at a character for its value and what the model expects after it." }
             h2 { "Units that track something" }
-            (found(&scene.findings))
+            (found(scene))
             h2 { "All units of the layer" }
             p.lead { "One strip a unit, the text from left to right. Choose one by click or Enter." }
             div #units {}
@@ -143,9 +143,9 @@ fn characters(scene: &Scene) -> Markup {
     }
 }
 
-fn found(findings: &[Finding]) -> Markup {
+fn found(scene: &Scene) -> Markup {
     html! {
-        @if findings.is_empty() { p { "The text has no feature that could be judged." } }
+        @if scene.findings.is_empty() { p { (NOTHING) } }
         @else {
             div.scroll tabindex="0" { table #found {
                 thead { tr {
@@ -153,7 +153,7 @@ fn found(findings: &[Finding]) -> Markup {
                         th scope="col" { (name) }
                     }
                 } }
-                tbody { @for f in findings { tr {
+                tbody { @for f in &scene.findings { tr {
                     td { (f.feature) }
                     td { (f.layer) }
                     td { button type="button" data-layer=(f.layer) data-unit=(f.unit) { (f.unit) } }
@@ -163,7 +163,7 @@ fn found(findings: &[Finding]) -> Markup {
                     td { (verdict(f)) }
                 } } }
             } }
-            p.lead { (NOTE) }
+            p.lead { (note(shift_count(scene.trace.steps()))) }
         }
     }
 }

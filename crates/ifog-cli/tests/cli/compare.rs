@@ -46,7 +46,25 @@ fn four_cells_are_trained_alike_and_reported() {
     }
     let page = fs::read_to_string(folder.path("compare.html")).unwrap();
     assert_eq!(page.matches("<svg").count(), 2);
-    assert!(page.contains("With equal parameters the GRU is"));
+    assert!(page.contains(report["statement"].as_str().unwrap()));
+    assert_eq!(report["notes"], serde_json::json!([]));
+}
+
+/// What so few steps and parameters are not said to show.
+#[test]
+fn a_tiny_budget_tells_nothing() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    let tiny = ["compare", "rhyme.txt", "--params", "1", "--budget", "1e-3"];
+    let compared = folder.ifog(tiny).args(["--out", "tiny.html"]).run();
+    let text = &compared.succeeded().stdout;
+    assert!(text.contains(": 0.00025 s of training each"), "{text}");
+    let page = fs::read_to_string(folder.path("tiny.html")).unwrap();
+    for said in [text, &page] {
+        assert!(said.contains("too short to tell"), "{said}");
+        assert!(!said.contains("equal parameters"), "{said}");
+        assert!(!said.contains("nats behind"), "{said}");
+    }
 }
 
 #[test]
@@ -63,11 +81,12 @@ fn more_parameters_than_the_widest_has_are_refused() {
 #[test]
 fn divergence_has_code_3_and_short_texts_are_compared() {
     let folder = Folder::new();
-    folder.file("short.txt", "to be or not");
-    let compare = |extra: [&str; 2]| {
+    folder.file("short.txt", "to");
+    folder.file("longer.txt", "to be or not");
+    let compare = |text: &str, extra: [&str; 2]| {
         let small = [
             "compare",
-            "short.txt",
+            text,
             "--hidden",
             "4",
             "--budget",
@@ -80,7 +99,13 @@ fn divergence_has_code_3_and_short_texts_are_compared() {
         ];
         folder.ifog(small).args(extra).run()
     };
-    compare(["--lr", "1e-3"]).json();
-    let diverged = compare(["--lr", "1e38"]);
-    diverged.refused(3, &["rnn", "diverged"]);
+    let compared = compare("short.txt", ["--lr", "1e-3"]);
+    let note = "validation reads the training part";
+    let notes = compared.json()["notes"].to_string();
+    assert!(notes.contains(note), "{notes}");
+    assert_eq!(compared.stderr.matches(note).count(), 1);
+    let diverged = compare("longer.txt", ["--lr", "1e38"]);
+    let sentence = diverged.stderr.lines().last().unwrap_or_default();
+    assert_eq!((diverged.code, &diverged.stdout[..]), (3, ""));
+    assert!(sentence.contains("rnn") && sentence.contains("diverged"));
 }

@@ -22,6 +22,59 @@ fn the_toy_prints_the_figures_of_the_course() {
 }
 
 #[test]
+fn differences_that_cannot_follow_are_explained() {
+    let folder = Folder::new();
+    let note = "cannot follow the gradient at x = -0.5:";
+    let toy = |steps: &str| {
+        let toy = ["flow", "--toy", "--steps", steps, "--out", "toy.html"];
+        let stdout = folder.ifog(toy).run().succeeded().stdout.clone();
+        let page = fs::read_to_string(folder.path("toy.html")).unwrap();
+        (stdout, page)
+    };
+    let (stdout, page) = toy("10");
+    assert!(stdout.contains("1.968e4"), "{stdout}");
+    assert!(stdout.contains(note) && page.contains(note), "{stdout}");
+    let (stdout, page) = toy("3");
+    assert!(!stdout.contains("follow") && !page.contains("follow"));
+    // A unit that no step moves out of saturation: both are 0.
+    let still = ["flow", "--toy", "--inputs", "0", "--w-hh", "1000", "--json"];
+    let still = folder.ifog(still).run().json();
+    assert_eq!(still["runs"][0]["finite_difference"], 0.0);
+    assert_eq!(still["runs"][0]["step_too_long"], false);
+}
+
+/// Lags that leave a single place in the text, and models of one file name.
+#[test]
+fn positions_are_different_and_so_are_names() {
+    let folder = Folder::new();
+    folder.small_model();
+    for directory in ["a", "b"] {
+        fs::create_dir(folder.path(directory)).unwrap();
+        let model = fs::read(folder.path("run/model.safetensors")).unwrap();
+        folder.file(&format!("{directory}/model.safetensors"), model);
+    }
+    folder.file("short.txt", "the fog comes");
+    let flow = |json: &[&str]| {
+        let flow = ["flow", "a/model.safetensors", "b/model.safetensors"];
+        let text = ["--text", "short.txt", "--lags", "12", "--out", "flow.svg"];
+        folder.ifog(flow).args(text).args(json).run()
+    };
+    let report = flow(&["--json"]).json();
+    for (network, name) in ["a", "b"].iter().enumerate() {
+        let network = &report["networks"][network];
+        assert_eq!(
+            (&network["name"], &network["positions"]),
+            (&(*name).into(), &1.into())
+        );
+    }
+    let text = flow(&[]).succeeded().stdout.clone();
+    let few = "Measured at 1 position: the text is too short for 32.";
+    assert_eq!(text.matches(few).count(), 2, "{text}");
+    let chart = fs::read_to_string(folder.path("flow.svg")).unwrap();
+    assert!(chart.contains("only position of the text") && !chart.contains("80 %"));
+}
+
+#[test]
 fn a_picture_needs_a_known_kind() {
     let folder = Folder::new();
     let refused = folder.ifog(["flow", "--toy", "--out", "toy.png"]).run();
@@ -94,7 +147,7 @@ fn models_and_untrained_cells_are_measured() {
     assert!(report["networks"][0]["clipping"].is_null());
     let huge = (usize::MAX / 2).to_string();
     let huge = folder.ifog(["flow", "run", "--lags", &huge]).run();
-    huge.refused(1, &["MiB"]);
+    huge.refused(1, &["MiB", "fewer lags or positions"]);
     let short = folder
         .ifog(["flow", "run", "--text", "rhyme.txt", "--lags", "9999"])
         .run();

@@ -79,6 +79,36 @@ fn a_text_is_read_as_far_as_it_is_shown() {
     view(rhyme().chars().count() + 1).refused(1, &["§"]);
 }
 
+/// A text without a feature, and one with fewer shifts than a long one.
+#[test]
+fn short_texts_are_not_said_to_show_much() {
+    let folder = Folder::new();
+    folder.small_model();
+    // Every symbol the first in its line.
+    folder.file("plain.txt", "\n".repeat(60));
+    let view = |text: &str, length: &str| {
+        let view = ["view", "run", text, "--search", length, "--length", length];
+        folder.ifog(view)
+    };
+    let nothing = "The text has no feature that could be judged.";
+    let plain = view("plain.txt", "60").run();
+    assert!(plain.succeeded().stdout.starts_with(nothing));
+    assert!(!plain.stdout.contains("correlation"), "{}", plain.stdout);
+    let page = fs::read_to_string(folder.path("view.html")).unwrap();
+    assert!(page.contains(nothing));
+
+    let told = "only 48 shifts differ";
+    let short = view("rhyme.txt", "120").run();
+    assert!(short.succeeded().stdout.contains(told), "{}", short.stdout);
+    let page = fs::read_to_string(folder.path("view.html")).unwrap();
+    assert!(page.contains(told));
+    let json = view("rhyme.txt", "120").args(["--json"]).run().json();
+    assert_eq!(json["shifts"], 48);
+    let units = json["units"].as_array().unwrap();
+    let least = 1.0 / 49.0 - 1e-9;
+    assert!(units.iter().all(|unit| unit["p"].as_f64() >= Some(least)));
+}
+
 #[test]
 fn the_terminal_is_painted() {
     let folder = Folder::new();

@@ -2,10 +2,12 @@
 //!
 //! 1. On the first half of the text, for each feature the unit with the largest |correlation| is *chosen*.
 //! 2. On the second half its correlation is *measured*: choosing has not seen it.
-//! 3. The feature is shifted around that half [`SHIFTS`] times. Each shift leaves text, units and feature as smooth as they
-//!    are and destroys what they have to do with each other; the largest |correlation| of *any* unit is what the best of that
-//!    many unrelated units reaches. p is the share of shifts that reach the measured value.
+//! 3. The feature is shifted around that half [`SHIFTS`] times, in a short text as often as there are shifts. Each shift leaves
+//!    text, units and feature as smooth as they are and destroys what they have to do with each other; the largest |correlation|
+//!    of *any* unit is what the best of that many unrelated units reaches. p is the share of shifts that reach the measured value.
 //! 4. Over the features, those are *claimed* that keep the false-discovery rate at [`RATE`] (Benjamini & Hochberg 1995).
+
+use std::ops::Range;
 
 use serde::Serialize;
 
@@ -42,6 +44,9 @@ pub fn find_units(layers: &[(&[f32], usize)], features: &[Feature], seed: u64) -
     let Some(steps) = features.first().map(|f| f.values.len()) else {
         return Vec::new();
     };
+    for Feature { name, values } in features {
+        assert_eq!(values.len(), steps, "values of the feature {name}");
+    }
     let half = steps / 2;
     let mut units = Vec::new();
     for (layer, (values, hidden)) in layers.iter().enumerate() {
@@ -74,11 +79,9 @@ pub fn find_units(layers: &[(&[f32], usize)], features: &[Feature], seed: u64) -
             continue;
         };
         let measured = fit(held_out, &second);
-        let mut best: Vec<f64> = (0..SHIFTS)
-            .map(|_| {
-                // Not close to where it was: a smooth feature would still fit.
-                let least = second.len() / 10;
-                let by = least + rng.below((second.len() - 2 * least).max(1) as u64) as usize;
+        let mut best: Vec<f64> = shifts(second.len(), &mut rng)
+            .into_iter()
+            .map(|by| {
                 let mut shifted = second.clone();
                 shifted.rotate_left(by);
                 units
@@ -94,13 +97,34 @@ pub fn find_units(layers: &[(&[f32], usize)], features: &[Feature], seed: u64) -
             layer: *layer,
             unit: *unit,
             correlation: measured,
-            chance: best[SHIFTS * 95 / 100],
-            p: (1 + reached) as f64 / (1 + SHIFTS) as f64,
+            chance: best[best.len() * 95 / 100],
+            p: (1 + reached) as f64 / (1 + best.len()) as f64,
             claimed: false,
         });
     }
     claim(&mut findings);
     findings
+}
+
+/// Shifts that a text of so many symbols is judged by: [`SHIFTS`], or all that its second half has.
+pub fn shift_count(symbols: usize) -> usize {
+    distinct_shifts(symbols - symbols / 2).len().min(SHIFTS)
+}
+
+/// The shifts around a half of so many symbols. Not close to where it was: a smooth feature would still fit.
+fn distinct_shifts(half: usize) -> Range<usize> {
+    let least = (half / 10).max(1);
+    least..half.saturating_sub(least)
+}
+
+/// [`SHIFTS`] at random; where there are not more, each of them once, since a repetition is no further evidence.
+fn shifts(half: usize, rng: &mut Rng) -> Vec<usize> {
+    let all = distinct_shifts(half);
+    if all.len() <= SHIFTS {
+        return all.collect();
+    }
+    let draw = |_| all.start + rng.below(all.len() as u64) as usize;
+    (0..SHIFTS).map(draw).collect()
 }
 
 /// Sorts by p and claims the first k for the largest k with p_k ≤ k/m · rate.
@@ -150,7 +174,8 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Shifts of a feature; the least p is 1/300, so that a single unit can be claimed among 15 features.
+/// Shifts of a feature; the least p is 1/300, so that a single unit can be claimed among 15 features. A text of fewer than some
+/// 750 symbols has fewer, and so a larger least p.
 pub const SHIFTS: usize = 299;
 /// The share of false claims among all, on average.
 pub const RATE: f64 = 0.05;
@@ -269,6 +294,47 @@ mod tests {
         claim(&mut findings);
         let claimed = findings.iter().filter(|f| f.claimed).count();
         assert!(findings[0].claimed && claimed == 1, "{findings:?}");
+    }
+
+    /// 120 symbols have 48 shifts, from a tenth of their half to nine tenths: no p can be below 1/49, however well a unit fits.
+    #[test]
+    fn a_short_text_is_judged_by_the_shifts_it_has() {
+        let mut rng = Rng::new(0, Stream::Check);
+        assert_eq!(shifts(60, &mut rng), (6..54).collect::<Vec<_>>());
+        assert_eq!(shift_count(120), 48);
+        let mut rng = Rng::new(2, Stream::Data);
+        let text = &text(&mut rng)[..120];
+        let features = features(text);
+        let word = features.iter().find(|f| f.name == "inside a word");
+        let values: Vec<f32> = word
+            .map(|f| f.values.iter().map(|v| *v as f32).collect())
+            .unwrap_or_default();
+        let found = find_units(&[(&values, 1)], &features, 0);
+        let found = found.iter().find(|f| f.feature == "inside a word");
+        let found = found.map(|f| (f.p, f.correlation > 0.999, f.chance < 0.999));
+        assert_eq!(found, Some((1.0 / 49.0, true, true)));
+    }
+
+    /// The draws of a long text are part of what it gives for a seed.
+    #[test]
+    fn a_long_text_draws_its_shifts() {
+        let draws = shifts(1200, &mut Rng::new(3, Stream::Check));
+        let mut rng = Rng::new(3, Stream::Check);
+        let expected: Vec<usize> = (0..SHIFTS).map(|_| 120 + rng.below(960) as usize).collect();
+        assert_eq!(draws, expected);
+        for (symbols, shifts) in [(0, 0), (10, 3), (744, 298), (748, 299), (1200, 299)] {
+            assert_eq!(shift_count(symbols), shifts, "{symbols}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "values of the feature digit")]
+    fn a_feature_of_another_length_is_refused() {
+        let mut features = features(&['a'; 50]);
+        if let Some(digit) = features.iter_mut().find(|f| f.name == "digit") {
+            digit.values.pop();
+        }
+        find_units(&[(&[0.5; 50], 1)], &features, 0);
     }
 
     #[test]
