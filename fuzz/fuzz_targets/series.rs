@@ -14,10 +14,11 @@ mod sheet;
 mod table;
 
 fuzz_target!(|data: &[u8]| {
-    let Some(found) = read(data, &[], None) else {
+    let Some(mut found) = read(data, &[], None) else {
         return;
     };
-    // Its columns are found by their names, too, unless others have the same.
+    // Its columns are found by their names, too, unless others have the same; then none was chosen among others.
+    found.notes.retain(|note| !note.contains(" is forecast, the first of "));
     if let Some(named) = read(data, &found.names, None) {
         assert_eq!(found, named);
     }

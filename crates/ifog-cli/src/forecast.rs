@@ -47,10 +47,11 @@ pub(crate) struct Forecast {
         conflicts_with = "csv"
     )]
     pub(crate) example: ExampleName,
-    /// Column to forecast; more of them are read beside it. Without one, Close, or the first with numbers.
+    /// Column to forecast; more of them are read beside it. Without one, Close, or the first with numbers that is no index or calendar.
     #[arg(long, value_name = "NAME", requires = "csv")]
     pub(crate) column: Vec<String>,
-    /// Column of dates or times, none for rows that are in order; without it, one called date, time or the like.
+    /// Column of dates or times, none for rows that are in order; without it, one called date, time or the like, or the first
+    /// that holds dates.
     #[arg(long, value_name = "NAME", requires = "csv")]
     pub(crate) date: Option<String>,
     /// Rows to look ahead.

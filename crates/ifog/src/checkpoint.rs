@@ -179,12 +179,13 @@ impl LanguageModel {
             };
             value.parse::<usize>().map_err(|_| bad())
         };
-        let (format, version) = (text("format")?, text("format_version")?);
+        let format = text("format")?;
         if format != "ifog" {
             let reason =
                 format!("its format is '{format}', not 'ifog': give a model that ifog train wrote");
             return Err(DecodeError::Content(reason));
         }
+        let version = text("format_version")?;
         if version != VERSION {
             let reason = format!(
                 "it is of version {version} of the format, and this ifog reads version {VERSION}: use the ifog that wrote it"

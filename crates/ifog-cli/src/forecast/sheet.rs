@@ -3,7 +3,7 @@
 use csv::StringRecord;
 use ifog::forecast::LARGEST;
 
-use super::dates::moments;
+use super::dates::{EXAMPLES, are_dates, moments};
 
 /// A file as it stands.
 pub(super) struct Sheet {
@@ -40,13 +40,12 @@ impl Sheet {
             decimal_comma: delimiter != b',',
             notes: Vec::new(),
         };
-        let has_heading = |row: &StringRecord| row.iter().any(|text| sheet.number(text).is_none());
-        if rows.first().is_some_and(|row| !has_heading(row)) {
+        if rows.first().is_some_and(|row| !sheet.is_heading(row)) {
             sheet.header = (1..=rows[0].len()).map(|c| c.to_string()).collect();
             let note = "it has no heading: its columns are called 1, 2, …";
             sheet.notes.push(note.to_owned());
         } else if !rows.is_empty() {
-            sheet.header = rows.remove(0);
+            sheet.header = rows.remove(0).iter().map(printable).collect();
         }
         if rows.is_empty() {
             return Err(
@@ -58,8 +57,16 @@ impl Sheet {
         Ok(sheet)
     }
 
+    /// Whether the first row names the columns: it has a text that is no value, or nothing above an index, as pandas writes it.
+    fn is_heading(&self, row: &StringRecord) -> bool {
+        let is_name =
+            |text: &str| self.number(text).is_none() && !is_missing(text) && !are_dates(&[text]);
+        row.iter().any(is_name) || (row.len() > 1 && row[0].is_empty())
+    }
+
     /// The column of that name, or the only one that differs from it in upper and lower case alone.
     pub(super) fn column(&self, name: &str) -> Result<usize, String> {
+        let name = &printable(name)[..];
         let columns = |same: fn(&str, &str) -> bool| -> Vec<usize> {
             let found = self.header.iter().enumerate();
             let found = found.filter(|(_, title)| same(title, name));
@@ -92,33 +99,62 @@ impl Sheet {
         }
     }
 
-    /// A column that is called as one of dates and begins with one.
-    pub(super) fn default_dates(&mut self) -> Option<usize> {
-        let found = DATE_NAMES.iter().find_map(|name| self.column(name).ok())?;
-        let mut texts = self.rows.iter().map(|row| &row[found]);
-        let first = texts.find(|text| !is_missing(text));
-        if first.is_some_and(|text| moments(&[text]).is_ok()) {
-            return Some(found);
+    /// A column that is called as one of dates and begins with one, or else the first that holds nothing but dates and is
+    /// not to be forecast.
+    pub(super) fn default_dates(&mut self, forecast: &[usize]) -> Option<usize> {
+        let called = DATE_NAMES.iter().find_map(|name| self.column(name).ok());
+        if let Some(called) = called {
+            let first = self.texts(called).next();
+            if first.is_some_and(|text| moments(&[text]).is_ok()) {
+                return Some(called);
+            }
+            self.notes.push(format!(
+                "its column {} does not begin with a date and is not used: write dates as {EXAMPLES}",
+                quoted(&self.header[called])
+            ));
         }
-        self.notes.push(format!(
-            "its column {} does not begin with a date and is not used: name the dates with --date",
-            quoted(&self.header[found])
-        ));
-        None
+        let dated = |c: usize| are_dates(&self.texts(c).collect::<Vec<_>>());
+        (0..self.header.len()).find(|&c| !forecast.contains(&c) && dated(c))
     }
 
-    /// `Close`, or the first column of which half of the values are numbers.
-    pub(super) fn default_column(&self, dates: Option<usize>) -> Result<usize, String> {
-        if let Ok(close) = self.column("close") {
-            return Ok(close);
+    /// What stands in a column where nothing is missing.
+    fn texts(&self, column: usize) -> impl Iterator<Item = &str> {
+        let texts = self.rows.iter().map(move |row| &row[column]);
+        texts.filter(|text| !is_missing(text))
+    }
+
+    /// The first column of numbers that has a name, and not one of dates: an index or a calendar is no series.
+    pub(super) fn default_column(&mut self, dates: Option<usize>) -> Result<usize, String> {
+        let columns = 0..self.header.len();
+        let numeric = columns.filter(|&c| Some(c) != dates && self.is_numeric(c));
+        let numeric: Vec<usize> = numeric.collect();
+        let series = numeric.iter().filter(|&&c| is_series(&self.header[c]));
+        let series: Vec<usize> = series.copied().collect();
+        match series[..] {
+            [] if numeric.is_empty() => {
+                Err("it has no column of numbers: give a file with one".to_owned())
+            }
+            [] => Err(
+                "its columns of numbers have no name or one of dates: choose one with --column"
+                    .to_owned(),
+            ),
+            [only] => Ok(only),
+            [first, ..] => {
+                self.notes.push(format!(
+                    "column {} is forecast, the first of {} with numbers: choose another with --column",
+                    quoted(&self.header[first]),
+                    series.len()
+                ));
+                Ok(first)
+            }
         }
-        let numeric = |c: usize| {
-            let numbers = self.rows.iter().filter(|r| self.number(&r[c]).is_some());
-            let numbers = numbers.count();
-            numbers > 0 && 2 * numbers >= self.rows.len()
-        };
-        let found = (0..self.header.len()).find(|&c| Some(c) != dates && numeric(c));
-        found.ok_or_else(|| "it has no column of numbers: give a file with one".to_owned())
+    }
+
+    /// Whether half of the values are numbers.
+    fn is_numeric(&self, column: usize) -> bool {
+        let texts = self.rows.iter().map(|row| &row[column]);
+        let numbers = texts.filter(|text| self.number(text).is_some()).count();
+        numbers > 0 && 2 * numbers >= self.rows.len()
     }
 
     /// A number, or `None` where there is none.
@@ -147,23 +183,28 @@ impl Sheet {
     }
 }
 
+/// Whether a column of that name may be forecast unasked.
+fn is_series(name: &str) -> bool {
+    let mut dates = DATE_NAMES.iter();
+    !name.is_empty() && !dates.any(|date| date.eq_ignore_ascii_case(name))
+}
+
 pub(super) fn is_missing(text: &str) -> bool {
     MISSING
         .iter()
         .any(|missing| text.eq_ignore_ascii_case(missing))
 }
 
-/// The start of a text of the file, without what could break the line or steer a terminal.
+/// The start of a text of the file, as it may be printed.
 pub(super) fn quoted(text: &str) -> String {
-    let shown = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
     let rest = text.chars().nth(QUOTED).map(|_| '…');
-    text.chars().take(QUOTED).map(shown).chain(rest).collect()
+    let start: String = text.chars().take(QUOTED).chain(rest).collect();
+    printable(&start)
+}
+
+/// A text without what could break a line or a picture, or steer a terminal.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, REPLACEMENT)
 }
 
 pub(super) fn line(row: &StringRecord) -> u64 {
@@ -199,6 +240,8 @@ const DATE_NAMES: [&str; 8] = [
 const MISSING: [&str; 10] = [
     "", "NA", "N/A", "#N/A", "NaN", "null", "none", "-", ".", "?",
 ];
+/// Stands for a control character.
+const REPLACEMENT: &str = "\u{fffd}";
 /// Characters of a text that are quoted.
 const QUOTED: usize = 40;
 /// Columns that are listed.

@@ -2,7 +2,7 @@
 
 use csv::StringRecord;
 
-use super::dates::moments;
+use super::dates::{EXAMPLES, moments};
 use super::sheet::{Sheet, is_missing, line, quoted};
 
 /// Columns of equal length, at least 1, in the order of time.
@@ -19,8 +19,8 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Reads the named columns (without names: `Close`, or else the first one that holds numbers) and the dates of `date`
-    /// (without a name: of a column called date, time or the like).
+    /// Reads the named columns (without names: `Close`, or else the first series of numbers) and the dates of `date` (without a
+    /// name: of a column called date, time or the like, or else of the first that holds dates).
     ///
     /// # Errors
     /// A sentence of one line: what is wrong in which line, and what to do.
@@ -30,20 +30,23 @@ impl Table {
         date: Option<&str>,
     ) -> Result<Self, String> {
         let mut sheet = Sheet::parse(bytes)?;
+        let mut chosen = match names {
+            [] => sheet.column("close").into_iter().collect(),
+            names => names
+                .iter()
+                .map(|name| sheet.column(name))
+                .collect::<Result<Vec<_>, _>>()?,
+        };
         let dates = match date {
             Some(name) => match sheet.column(name) {
                 Err(_) if name == NO_DATES => None,
                 column => Some(column?),
             },
-            None => sheet.default_dates(),
+            None => sheet.default_dates(&chosen),
         };
-        let chosen = match names {
-            [] => vec![sheet.default_column(dates)?],
-            names => names
-                .iter()
-                .map(|name| sheet.column(name))
-                .collect::<Result<_, _>>()?,
-        };
+        if chosen.is_empty() {
+            chosen.push(sheet.default_column(dates)?);
+        }
         let mut table = Self {
             names: chosen.iter().map(|&c| sheet.header[c].to_owned()).collect(),
             columns: vec![Vec::new(); chosen.len()],
@@ -78,6 +81,10 @@ impl Table {
         };
         if let Some(column) = dates {
             table.check_order(&kept, &sheet.header[column])?;
+        } else if date.is_none() {
+            table.notes.push(format!(
+                "it has no column of dates as {EXAMPLES}: its rows are taken in the order of the file"
+            ));
         }
         Ok(table)
     }
@@ -188,6 +195,101 @@ mod tests {
     }
 
     #[test]
+    fn a_first_row_of_values_and_dates_is_no_heading() {
+        for text in [
+            "2020-01-01,100.000\n2020-01-02,101\n",
+            "31.12.2019;100,000\n1.1.2020;101\n",
+            "2020-01-01,100,NA\n2020-01-02,101,\n",
+            "2020-01-02 10:00,101\n2020-01-01 10:00,100\n",
+        ] {
+            let table = read(text).unwrap();
+            assert_eq!(
+                (&table.names[0][..], &table.columns[0][..]),
+                ("2", &[100.0, 101.0][..]),
+                "{text:?}"
+            );
+        }
+        // A name makes a heading, and so does nothing above an index.
+        assert_eq!(read("2020-01-01,y\n2020-01-02,1\n").unwrap().names, ["y"]);
+        assert_eq!(read(",2020\n0,5\n1,6\n").unwrap().names, ["2020"]);
+    }
+
+    #[test]
+    fn dates_are_found_whatever_their_column_is_called() {
+        for name in ["Zeit", "Datum", "Period End", ""] {
+            let table = read(&format!(
+                "y,{name}\n3,2020-01-03\n,\n2,2020-01-02\n1,2020-01-01\n"
+            ))
+            .unwrap();
+            assert_eq!(table.columns, [[1.0, 2.0, 3.0]], "{name}");
+            assert_eq!(table.labels[0], "2020-01-01");
+            assert!(table.notes[1].contains("backwards"), "{:?}", table.notes);
+        }
+        // The first of two; one that is not to be forecast; one that is called so before others.
+        let two = "a,b,date\n20200101,2.1.2020,5\n20200102,1.1.2020,6\n";
+        let labels = |text: &str, name: &str| {
+            Table::parse(text.as_bytes(), &[name.to_owned()], None).map(|t| t.labels)
+        };
+        let unlisted = two.replace("date", "c");
+        assert_eq!(labels(&unlisted, "c").unwrap(), ["20200101", "20200102"]);
+        assert_eq!(labels(&unlisted, "a").unwrap(), ["1.1.2020", "2.1.2020"]);
+        assert_eq!(labels(two, "a").unwrap(), ["5", "6"]);
+        let close = unlisted.replace('a', "Close");
+        assert_eq!(
+            read(&close).unwrap().columns,
+            [[20_200_102.0, 20_200_101.0]]
+        );
+        // Numbers and what is a date in part are none, and no dates are asked for with none.
+        let order = "no column of dates as 2024-12-31";
+        for text in ["Jahr,y\n2001,2\n2000,1\n", "t,y\n2020-01-02,2\nnoon,1\n"] {
+            let table = Table::parse(text.as_bytes(), &["y".to_owned()], None).unwrap();
+            assert_eq!(table.columns, [[2.0, 1.0]]);
+            assert_eq!(table.notes.len(), 1);
+            assert!(table.notes[0].contains(order), "{:?}", table.notes);
+        }
+        let none = Table::parse(b"Zeit,y\n2020-01-02,2\n2020-01-01,1\n", &[], Some("none"));
+        assert_eq!(
+            none.map(|t| (t.columns, t.notes)),
+            Ok((vec![vec![2.0, 1.0]], vec![]))
+        );
+    }
+
+    #[test]
+    fn neither_an_index_nor_a_calendar_is_forecast_unasked() {
+        let calendar = "Year,month,y\n2019,12,5\n2020,1,6\n";
+        let undated = |text: &str| Table::parse(text.as_bytes(), &[], Some("none"));
+        let table = undated(calendar).unwrap();
+        assert_eq!((&table.names[0][..], table.notes.len()), ("y", 0));
+        assert_eq!(read(",y\n0,5\n1,6\n").unwrap().names, ["y"]);
+        let several = undated("year,name,y,z\n2019,a,5,1\n2020,b,6,2\n").unwrap();
+        assert_eq!(several.names, ["y"]);
+        assert_eq!(
+            several.notes,
+            ["column y is forecast, the first of 2 with numbers: choose another with --column"]
+        );
+        // Asked for they are, and alone they are no choice.
+        let year = ["year".to_owned()];
+        let asked = Table::parse(calendar.as_bytes(), &year, Some("none")).unwrap();
+        assert_eq!(asked.columns, [[2019.0, 2020.0]]);
+        let index = Table::parse(b",name\n7,a\n8,b\n", &[String::new()], None).unwrap();
+        assert_eq!(index.columns, [[7.0, 8.0]]);
+        let alone = read(",name\n7,a\n8,b\n").unwrap_err();
+        assert!(alone.contains("choose one with --column"), "{alone}");
+    }
+
+    #[test]
+    fn names_neither_steer_a_terminal_nor_break_a_picture() {
+        let text = b"\"day\n\",\"y\x1b[2J\"\n2020-01-01,1\n2020-01-02,2\n";
+        let table = Table::parse(text, &[], None).unwrap();
+        assert_eq!(table.names, ["y\u{fffd}[2J"]);
+        // Each is found as it stands in the file and as it is printed.
+        for name in ["y\u{1b}[2J", "Y\u{fffd}[2j"] {
+            let found = Table::parse(text, &[name.to_owned()], None);
+            assert_eq!(found.as_ref(), Ok(&table), "{name:?}");
+        }
+    }
+
+    #[test]
     fn a_name_stands_for_one_column() {
         let column = |text: &str, name: &str| {
             Table::parse(text.as_bytes(), &[name.to_owned()], None).map(|t| t.columns[0].clone())
@@ -249,6 +351,9 @@ mod tests {
             "{:?}",
             gap.notes
         );
+        // The days of one form are out of order, those of the other in it: the 1st, the 5th, the 1st of February.
+        let either = read("date,y\n01/01/2000,1\n05/01/2000,2\n01/02/2000,3\n").unwrap();
+        assert_eq!((either.labels.len(), either.notes.len()), (3, 0));
         // Months that begin anew are no order, but the rows may be in one.
         let months = "year,month,y\n2019,12,1\n2020,1,2\n2020,2,3\n";
         let error = read(months).unwrap_err();
@@ -266,6 +371,7 @@ mod tests {
         let idle = read("time,y\nnoon,1\nlater,2\n").unwrap();
         assert_eq!(idle.labels, ["1", "2"]);
         assert!(idle.notes[0].contains("column time does not begin with a date"));
+        assert!(idle.notes[0].contains("write dates as 2024-12-31, 12/31/2024"));
         let asked = Table::parse(b"time,y\nnoon,1\n", &[], Some("time")).unwrap_err();
         assert!(
             asked.contains("line 2: 'noon' in column time is not a date:"),
