@@ -42,10 +42,10 @@ pub(crate) struct Task {
     /// Sequences a step [default: 20, copy: 10].
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     pub(crate) batch: Option<usize>,
-    /// Learning rate of Adam at the start [default: 1e-2, copy: 2e-2].
+    /// Learning rate of Adam at the start [default: 1e-2, copy: 1.2e-2].
     #[arg(long, value_parser = positive, value_name = "X")]
     pub(crate) lr: Option<f64>,
-    /// Divides the rate by √(1 + n/N) after n sequences; 0 keeps it [default: 10000, copy: 20000].
+    /// Divides the rate by √(1 + n/N) after n sequences; 0 keeps it [default: 10000, copy: 40000].
     #[arg(long, value_parser = whole::<u64>, value_name = "N")]
     pub(crate) lr_decay: Option<u64>,
     /// β₂ of Adam [default: 0.999, copy: 0.95].

@@ -59,7 +59,8 @@ pub struct TaskTrainer {
     weights: Packed<f32>,
     learner: Learner<f32>,
     optimizer: Optimizer,
-    clipper: Clipper,
+    /// Mean of the norms of the newest gradients, as they were cut.
+    usual_norm: f64,
     averaged: Option<Averaged>,
     /// Steps in a row whose gradient was not finite.
     overflows: u32,
@@ -158,8 +159,8 @@ impl TaskConfig {
             cell: Cell::Lstm,
             hidden: if copies { 128 } else { 64 },
             batch: if copies { 10 } else { 20 },
-            lr: if copies { 2e-2 } else { 1e-2 },
-            lr_decay: if copies { 20_000 } else { 10_000 },
+            lr: if copies { 1.2e-2 } else { 1e-2 },
+            lr_decay: if copies { 40_000 } else { 10_000 },
             beta2: if copies { 0.95 } else { 0.999 },
             clip_norm: if copies {
                 2.2 / (length as f64 + 2.0 * super::COPIED as f64)
@@ -219,6 +220,7 @@ impl TaskTrainer {
                 return Err(ConfigError::TooLarge { what, value, most }.into());
             }
         }
+        Clipper::new(ClipRule::GlobalNorm(config.clip_norm))?;
         let layout = Layout::new(NetworkConfig {
             cell: config.cell,
             input: InputConfig::Dense {
@@ -254,7 +256,7 @@ impl TaskTrainer {
         Ok(Self {
             source: Source::new(task, length, config.seed),
             optimizer: Optimizer::new(adam, layout.len())?,
-            clipper: Clipper::new(ClipRule::GlobalNorm(config.clip_norm))?,
+            usual_norm: config.clip_norm,
             overflows: 0,
             averaged: averaged.transpose().map_err(TaskError::Config)?,
             sequences: 0,
@@ -291,8 +293,9 @@ impl TaskTrainer {
         let (level, lr) = (self.level, self.config.lr / decay);
         let (outputs, batch) = (self.config.task.outputs(), self.config.batch);
         let (weights, learner) = (&mut self.weights, &mut self.learner);
-        let (parameters, clipper, optimizer) =
-            (&mut self.parameters, &mut self.clipper, &mut self.optimizer);
+        let (parameters, optimizer) = (&mut self.parameters, &mut self.optimizer);
+        let limit = self.config.clip_norm.min(SURPRISE * self.usual_norm);
+        let mut clipper = Clipper::new(ClipRule::GlobalNorm(limit))?;
         let averaged = &mut self.averaged;
         let step = self.sequences / batch as u64 + 1;
         let mut verdicts = Vec::new();
@@ -317,11 +320,12 @@ impl TaskTrainer {
             }
             (loss, norm)
         });
-        self.overflows = if norm.is_finite() {
-            0
+        if norm.is_finite() {
+            self.usual_norm += USUAL * (norm.min(limit) - self.usual_norm);
+            self.overflows = 0;
         } else {
-            self.overflows + 1
-        };
+            self.overflows += 1;
+        }
         if !loss.is_finite() || self.overflows > MOST_OVERFLOWS {
             return Err(TaskError::Diverged(self.sequences));
         }
@@ -400,6 +404,11 @@ fn judge(answers: &[f32], outputs: usize, batch: usize, targets: &Targets) -> Ve
     }
 }
 
+/// Times the usual norm that a gradient may have, and the share of a step in what is usual (AutoClip, Seetharaman et al. 2020,
+/// has a quantile of all norms so far). What is nearly learnt has small gradients, and so small second moments in Adam: one gradient
+/// that is long beside them would move every weight at once.
+const SURPRISE: f64 = 2.0;
+const USUAL: f64 = 0.01;
 /// Steps in a row of which nothing is learnt because their gradient overflows: the product of T Jacobians can, for sequences that
 /// the next step does not have.
 const MOST_OVERFLOWS: u32 = 20;
