@@ -235,12 +235,14 @@ impl Trainer {
         self.windows.windows_per_epoch() as u64
     }
 
-    /// Training steps that take as long as a validation, which has no backward pass: a third of what it reads.
+    /// Training steps that take as long as a validation, which has no backward pass: a third of what it reads. 0 if that is so
+    /// little that nobody waits for it.
     pub(crate) fn steps_per_validation(&self) -> u64 {
-        let pairs = self
-            .corpus
-            .part(PartName::Val)
-            .map_or(0, |part| part.pairs());
+        let part = self.corpus.part(PartName::Val);
+        let pairs = part.map_or(0, |part| part.pairs());
+        if pairs < BRIEF {
+            return 0;
+        }
         let window = self.corpus.batch() * self.corpus.seq_len();
         pairs.div_ceil(3 * window) as u64
     }
@@ -285,6 +287,9 @@ impl Trainer {
     }
 }
 
+/// Symbols of a validation that even a large model reads in a moment.
+const BRIEF: usize = 5000;
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -304,6 +309,18 @@ mod tests {
 
     pub(super) const TEXT: &[u8] =
         b"the fog comes in on little feet, it sits and looks and then moves on.\n";
+
+    /// Windows of 20 symbols, forward alone: a third each.
+    #[test]
+    fn a_validation_is_counted_in_steps_where_it_takes_long() {
+        let steps = |symbols: usize| {
+            let text: Vec<u8> = TEXT.iter().copied().cycle().take(symbols).collect();
+            Trainer::new(config(), &text)
+                .unwrap()
+                .steps_per_validation()
+        };
+        assert_eq!([steps(40_000), steps(60_000)], [0, 100]);
+    }
 
     #[test]
     fn tied_weights_stay_tied() {

@@ -241,7 +241,7 @@ fn a_state_that_cannot_be_written_ends_the_run_and_keeps_the_older_one() {
     assert!(error.to_string().contains("training-000000010"), "{error}");
     assert_eq!(run.progress().step, 10);
     assert!(run.next().is_none());
-    assert!(checkpoints.file(5).exists());
+    assert!(checkpoints.file(9).exists());
 }
 
 #[test]
