@@ -42,13 +42,13 @@ pub(crate) struct Task {
     /// Sequences a step [default: 20, copy: 10].
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     pub(crate) batch: Option<usize>,
-    /// Learning rate of Adam at the start [default: 1e-2, copy: 1.2e-2].
+    /// Learning rate of Adam at the start [default: 1e-2, copy: 2e-2 for an LSTM, else 1.2e-2].
     #[arg(long, value_parser = positive, value_name = "X")]
     pub(crate) lr: Option<f64>,
-    /// Divides the rate by √(1 + n/N) after n sequences; 0 keeps it [default: 10000, copy: 40000].
+    /// Divides the rate by √(1 + n/N) after n sequences; 0 keeps it [default: 10000, copy but for an LSTM: 40000].
     #[arg(long, value_parser = whole::<u64>, value_name = "N")]
     pub(crate) lr_decay: Option<u64>,
-    /// β₂ of Adam [default: 0.999, copy: 0.95].
+    /// β₂ of Adam [default: 0.999, copy but for an LSTM: 0.95].
     #[arg(long, value_parser = share, value_name = "X")]
     pub(crate) beta2: Option<f64>,
     /// Largest Euclidean norm of the gradient [default: 1, copy: 2.2/(T + 20)].
@@ -182,9 +182,8 @@ fn judged(sequences: u64) -> u64 {
 impl Task {
     /// The settings of the task, but for those that were given.
     fn config(&self) -> TaskConfig {
-        let usual = TaskConfig::new(self.task.into(), self.length);
+        let usual = TaskConfig::new(self.task.into(), self.cell, self.length);
         TaskConfig {
-            cell: self.cell,
             hidden: self.hidden.unwrap_or(usual.hidden),
             batch: self.batch.unwrap_or(usual.batch),
             lr: self.lr.unwrap_or(usual.lr),
