@@ -22,11 +22,11 @@ use crate::config::{ConfigError, InputConfig, NetworkConfig};
 use crate::language_model::{LanguageModel, ModelError, TrainingRecord};
 use crate::parameters::Layout;
 use crate::safetensors::{
-    FormatError, Metadata, SafeTensors, Tensor, content_digest, tensors_digest, write,
+    FormatError, Metadata, SafeTensors, content_digest, tensors_digest, write,
 };
 use crate::vocabulary::{Vocabulary, VocabularyError};
 
-use tensors::{loaded_parameters, stored_tensors, tensor_shapes};
+use tensors::{as_tensors, loaded_parameters, stored_tensors, tensor_shapes};
 
 mod tensors;
 
@@ -123,14 +123,7 @@ impl LanguageModel {
     /// The metadata or the tensors exceed a limit of the format.
     pub fn to_bytes(&mut self) -> Result<Vec<u8>, FormatError> {
         let stored = stored_tensors(&self.layout, &self.parameters);
-        let tensors: Vec<Tensor<'_>> = stored
-            .iter()
-            .map(|(name, shape, values)| Tensor {
-                name,
-                shape,
-                values,
-            })
-            .collect();
+        let tensors = as_tensors(&stored);
         self.digest = tensors_digest(&tensors);
         let config = self.layout.config();
         let pytorch = match config.cell {
@@ -439,14 +432,7 @@ mod tests {
         let mut metadata = file.metadata().clone();
         assert!(metadata.remove(METADATA_DIGEST).is_some());
         let stored = stored_tensors(&model.layout, &model.parameters);
-        let tensors: Vec<Tensor<'_>> = stored
-            .iter()
-            .map(|(name, shape, values)| Tensor {
-                name,
-                shape,
-                values,
-            })
-            .collect();
+        let tensors = as_tensors(&stored);
         let read = |metadata: &Metadata| {
             let bytes = write(metadata, &tensors).unwrap();
             LanguageModel::from_bytes(&bytes).map(|mut model| model.to_bytes().unwrap())

@@ -7,6 +7,7 @@
 //! | order | X or Y at two places among distractors | XX, XY, YX or YY, at the end | Hochreiter & Schmidhuber 1997, experiment 6a |
 //! | parity | bits | whether the ones so far are odd, at every step | Graves 2016 |
 
+mod norm_limit;
 pub mod trainer;
 
 use crate::rng::{Rng, Stream};

@@ -6,7 +6,7 @@ use super::DecodeError;
 use crate::config::InputConfig;
 use crate::finite::first_non_finite;
 use crate::parameters::Layout;
-use crate::safetensors::SafeTensors;
+use crate::safetensors::{SafeTensors, Tensor};
 
 /// Where gate block g of PyTorch's row order stands in ours.
 fn pytorch_gates(cell: Cell) -> &'static [usize] {
@@ -42,7 +42,19 @@ pub(super) fn tensor_shapes(layout: &Layout) -> Vec<(String, Vec<usize>)> {
     shapes
 }
 
+/// Name, shape and values of a tensor.
 pub(super) type Stored = (String, Vec<usize>, Vec<f32>);
+
+/// They, as a file is written from them.
+pub(super) fn as_tensors(stored: &[Stored]) -> Vec<Tensor<'_>> {
+    let stored = stored.iter();
+    let tensors = stored.map(|(name, shape, values)| Tensor {
+        name,
+        shape,
+        values,
+    });
+    tensors.collect()
+}
 
 pub(super) fn stored_tensors(layout: &Layout, params: &[f32]) -> Vec<Stored> {
     let config = layout.config();

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use ifog_kernels::{Cell, Level, LevelError, Threads};
 
+use super::norm_limit::NormLimit;
 use super::{Sequences, Source, Targets, Task};
 use crate::average::Average;
 use crate::clip::{ClipError, ClipRule, Clipper};
@@ -59,11 +60,8 @@ pub struct TaskTrainer {
     weights: Packed<f32>,
     learner: Learner<f32>,
     optimizer: Optimizer,
-    /// Mean of the norms of the newest gradients, as they were cut.
-    usual_norm: f64,
+    limit: NormLimit,
     averaged: Option<Averaged>,
-    /// Steps in a row whose gradient was not finite.
-    overflows: u32,
     sequences: u64,
     /// Error of each of the last [`JUDGED`] sequences.
     recent: VecDeque<Verdict>,
@@ -261,8 +259,7 @@ impl TaskTrainer {
         Ok(Self {
             source: Source::new(task, length, config.seed),
             optimizer: Optimizer::new(adam, layout.len())?,
-            usual_norm: config.clip_norm,
-            overflows: 0,
+            limit: NormLimit::new(config.clip_norm),
             averaged: averaged.transpose().map_err(TaskError::Config)?,
             sequences: 0,
             recent: VecDeque::with_capacity(JUDGED),
@@ -299,23 +296,25 @@ impl TaskTrainer {
         let (outputs, batch) = (self.config.task.outputs(), self.config.batch);
         let (weights, learner) = (&mut self.weights, &mut self.learner);
         let (parameters, optimizer) = (&mut self.parameters, &mut self.optimizer);
-        let limit = self.config.clip_norm.min(SURPRISE * self.usual_norm);
-        let mut clipper = Clipper::new(ClipRule::GlobalNorm(limit))?;
+        let mut clipper = Clipper::new(ClipRule::GlobalNorm(self.limit.now()))?;
         let averaged = &mut self.averaged;
         let step = self.sequences / batch as u64 + 1;
         let mut verdicts = Vec::new();
         let (loss, norm) = self.pool.install(|| {
             let inputs = Inputs::Vectors(&sequences.inputs);
+            let targets = &sequences.targets;
+            if let Some(averaged) = averaged {
+                let answers = averaged.answer(inputs, sequences.steps);
+                verdicts = judge(answers, outputs, batch, targets);
+            }
             weights.load(parameters, Threads::current());
             learner.state.reset();
             let loss = learner.learn(weights, inputs, sequences.steps, |answers| {
-                verdicts = judge(answers, outputs, batch, &sequences.targets);
+                if verdicts.is_empty() {
+                    verdicts = judge(answers, outputs, batch, targets);
+                }
                 loss(level, answers, outputs, &sequences)
             });
-            if let Some(averaged) = averaged {
-                let answers = averaged.answer(inputs, sequences.steps);
-                verdicts = judge(answers, outputs, batch, &sequences.targets);
-            }
             let norm = clipper.clip(&mut learner.gradient);
             if loss.is_finite() && norm.is_finite() {
                 optimizer.step(parameters, &learner.gradient, lr);
@@ -325,13 +324,7 @@ impl TaskTrainer {
             }
             (loss, norm)
         });
-        if norm.is_finite() {
-            self.usual_norm += USUAL * (norm.min(limit) - self.usual_norm);
-            self.overflows = 0;
-        } else {
-            self.overflows += 1;
-        }
-        if !loss.is_finite() || self.overflows > MOST_OVERFLOWS {
+        if !self.limit.saw(norm) || !loss.is_finite() {
             return Err(TaskError::Diverged(self.sequences));
         }
         self.sequences += self.config.batch as u64;
@@ -409,14 +402,6 @@ fn judge(answers: &[f32], outputs: usize, batch: usize, targets: &Targets) -> Ve
     }
 }
 
-/// Times the usual norm that a gradient may have, and the share of a step in what is usual (AutoClip, Seetharaman et al. 2020,
-/// has a quantile of all norms so far). What is nearly learnt has small gradients, and so small second moments in Adam: one gradient
-/// that is long beside them would move every weight at once.
-const SURPRISE: f64 = 2.0;
-const USUAL: f64 = 0.01;
-/// Steps in a row of which nothing is learnt because their gradient overflows: the product of T Jacobians can, for sequences that
-/// the next step does not have.
-const MOST_OVERFLOWS: u32 = 20;
 /// The newest sequences, by which a task is judged.
 pub const JUDGED: usize = 2000;
 /// Largest and mean error that Hochreiter & Schmidhuber 1997 allow in the adding task.
