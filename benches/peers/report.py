@@ -14,7 +14,7 @@ TITLES = {
     "charlm": "Training a character model of two layers, thousand characters/s",
 }
 
-LIBRARIES = ("pytorch", "onednn", "openvino", "onnxruntime", "jax", "rten", "tract", "candle", "burn", "rust-lstm")
+LIBRARIES = ("pytorch", "onednn", "openvino", "onnxruntime", "jax", "rten", "tract", "candle", "burn", "rust-lstm", "rtneural")
 
 
 def write(folder):

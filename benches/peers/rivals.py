@@ -33,6 +33,8 @@ def commands(peers, python):
         "openvino": ([python, HERE / "workers/openvino_cpu.py"], ""),
         "jax": ([python, HERE / "workers/jax_xla.py"], ""),
         "onednn": ([peers / "peer-onednn"], ""),
+        "rtneural": ([peers / "peer-rtneural"], ""),
+        "rtneural-xsimd": ([peers / "peer-rtneural-xsimd"], ""),
         "rten": ([rust / "peer-rten"], ""),
         "tract": ([rust / "peer-tract"], ""),
         "candle": ([rust / "peer-candle"], ""),

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the rivals into PEERS_DIR, outside the repository. What is there already stays.
 #   PEERS_DIR       default: ifog-peers in the user's cache folder
-#   PEERS_WITHOUT   parts to leave out, of: python rust onednn
+#   PEERS_WITHOUT   parts to leave out, of: python rust onednn rtneural
 #   PEERS_PIP       further arguments of pip, such as an index with CPU-only wheels of torch
 #   CARGO_JOBS      parallel jobs of the Rust build (default 1: link-time optimisation wants memory)
 set -euo pipefail
@@ -30,9 +30,31 @@ fi
 if wanted onednn; then
   if [ -e /usr/include/oneapi/dnnl/dnnl.hpp ]; then
     say "oneDNN's primitives into $dir/peer-onednn"
-    "${CXX:-g++}" -O3 -march=native -std=c++17 "$here/onednn/peer.cpp" -ldnnl -o "$dir/peer-onednn"
+    "${CXX:-g++}" -O3 -march=native -std=c++17 "$here/cpp/onednn.cpp" -ldnnl -o "$dir/peer-onednn"
   else
     say "oneDNN's primitives left out: no dnnl.hpp (Debian: libdnnl-dev)"
+  fi
+fi
+
+rtneural() { # suffix of the name, compiler's arguments
+  say "RTNeural into $dir/peer-rtneural$1"
+  "${CXX:-g++}" -O3 -march=native -std=c++17 -DRTNEURAL_DEFAULT_ALIGNMENT=32 "${@:2}" -I"$dir/rtneural" \
+    "$here/cpp/rtneural.cpp" -o "$dir/peer-rtneural$1"
+}
+
+if wanted rtneural; then
+  if [ ! -d "$dir/rtneural" ]; then
+    git clone --quiet https://github.com/jatinchowdhury18/RTNeural "$dir/rtneural" &&
+      git -C "$dir/rtneural" checkout --quiet 1fb1f075a5d66e85bfc8f488c3f3626840cb3a1d &&
+      git -C "$dir/rtneural" submodule --quiet update --init || rm -rf "$dir/rtneural"
+  fi
+  if [ -d "$dir/rtneural" ]; then
+    # An object of more than 128 KiB is more than Eigen likes.
+    rtneural "" -DRTNEURAL_USE_EIGEN=1 -DEIGEN_STACK_ALLOCATION_LIMIT=0 -I"$dir/rtneural/modules/Eigen"
+    # With vectors of 512 bits the xsimd that it carries crashes.
+    rtneural -xsimd -DRTNEURAL_USE_XSIMD=1 -mno-avx512f -I"$dir/rtneural/modules/xsimd/include"
+  else
+    say "RTNeural left out: it could not be cloned into $dir/rtneural, where its source with submodules would be used"
   fi
 fi
 

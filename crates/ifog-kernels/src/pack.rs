@@ -51,6 +51,8 @@ pub(crate) struct Lanes {
 pub struct Packed<E> {
     pub(crate) layout: Layout,
     pub(crate) k: usize,
+    /// Elements of a full panel.
+    panel_len: usize,
     data: AlignedVec<E>,
 }
 
@@ -168,6 +170,7 @@ impl<E: Element> Packed<E> {
         Ok(Self {
             layout,
             k,
+            panel_len: k * layout.gates * layout.blocks * layout.lanes,
             data: AlignedVec::zeros(len.ok_or(ShapeError::TooLarge(what))?, what)?,
         })
     }
@@ -175,8 +178,7 @@ impl<E: Element> Packed<E> {
     /// The panel's rows: element (k, vector v, lane l) at `k·vectors·lanes + v·lanes + l`.
     pub(crate) fn panel(&self, panel: usize) -> *const E {
         debug_assert!(panel < self.layout.panels());
-        let before = self.layout.gates * self.layout.first_unit(panel);
-        self.data.as_ptr().wrapping_add(self.k * before)
+        self.data.as_ptr().wrapping_add(panel * self.panel_len)
     }
 
     /// Writes all panels anew from `source`; allocates nothing.

@@ -39,7 +39,7 @@ pub struct PackedCell<E> {
 
 /// W or U in panels of all gates of the same units.
 #[derive(Clone, Debug)]
-pub(crate) struct GateMatrix<E> {
+pub struct GateMatrix<E> {
     /// What the first sweep of a step multiplies: all, or z and r of GRU reset-before.
     first: Packed<E>,
     /// h~ of GRU reset-before.
@@ -251,6 +251,7 @@ impl<E: Element> GateMatrix<E> {
         layout.units.next_multiple_of(layout.lanes)
     }
 
+    #[inline(always)]
     pub(crate) fn weights(&self) -> Weights<'_, E> {
         Weights {
             first: &self.first,

@@ -171,8 +171,7 @@ impl<E: Element> Stepper<'_, E> {
         if self.cell.w.is_none() {
             return Err(ShapeError::NoDenseInput);
         }
-        self.advance(x);
-        out.copy_from_slice(self.h());
+        self.advance(x, out);
         Ok(())
     }
 
@@ -240,11 +239,13 @@ impl<E: Element> Stepper<'_, E> {
         self.cell.shape().hidden().min(self.c.len())
     }
 
-    /// x has I elements.
-    fn advance(&mut self, x: &[E]) {
+    /// x has I elements, `out` H.
+    #[inline(always)]
+    fn advance(&mut self, x: &[E], out: &mut [E]) {
         #[cfg(feature = "std")]
         if self.team.is_some() {
-            return self.advance_generally(x, None);
+            self.advance_generally(x, None);
+            return out.copy_from_slice(self.h());
         }
         let (h_before, h) = self.states();
         let cell = &*self.cell;
@@ -256,6 +257,8 @@ impl<E: Element> Stepper<'_, E> {
             x: x.as_ptr(),
             h_before,
             h,
+            out: out.as_mut_ptr(),
+            units: out.len(),
             c: self.c.as_mut_ptr(),
             rh: self.rh.as_mut_ptr(),
             xw: self.xw.as_mut_ptr(),
@@ -269,12 +272,13 @@ impl<E: Element> Stepper<'_, E> {
             Cell::GruAfter => E::gru_after_step,
         };
         // SAFETY: `x` has I elements, and the buffers were made for the cell.
-        unsafe { run(cell.level(), &stream, w.weights(), cell.u.weights()) };
+        unsafe { run(cell.level(), &stream, w, &cell.u) };
         self.now = 1 - self.now;
     }
 
     /// By the general kernels, the units in parts where there is a team. `row` is x W + b; without it, x has I elements, and the
     /// cell has W.
+    #[inline(never)]
     fn advance_generally(&mut self, x: &[E], row: Option<Init<E>>) {
         let (h0, h) = self.states();
         let cell = &*self.cell;

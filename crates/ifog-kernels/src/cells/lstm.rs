@@ -72,13 +72,14 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
         let valid = h - unit;
         // SAFETY: a row of an LSTM panel is the four gates.
         let a = unsafe { tile::vectors::<S, 4>(s, acc) };
-        let [i, f, o] = [sigmoid_v(s, a[0]), sigmoid_v(s, a[1]), sigmoid_v(s, a[2])];
-        let g = tanh_v(s, a[3]);
+        let (g, i, f) = (tanh_v(s, a[3]), sigmoid_v(s, a[0]), sigmoid_v(s, a[1]));
         // SAFETY: the caller vouches for row and panel.
         unsafe {
             let c_before = tile::load(s, self.c_before.add(row * h + unit), valid);
             let c = s.mul_add(f, c_before, s.mul(i, g));
             tile::store(s, self.c.add(row * h + unit), c, valid);
+            // Behind c: of a single row, tanh(c') is what everything waits for.
+            let o = sigmoid_v(s, a[2]);
             s.store(acc, o);
             s.store(acc.add(S::LANES), c);
             if let Some(gates) = self.step.gates(row) {

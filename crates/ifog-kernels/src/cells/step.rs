@@ -2,9 +2,9 @@
 //! is little more than the products and the gates.
 
 use super::forward::{
-    CellForward, Forward, ForwardWeights, Init, InputProduct, Phase, Weights, Work, forward_body,
-    input_body,
+    CellForward, Forward, ForwardWeights, Init, InputProduct, Phase, Work, forward_body, input_body,
 };
+use crate::packed::GateMatrix;
 use crate::simd::Simd;
 use crate::tile::Rows;
 
@@ -18,6 +18,10 @@ pub struct Stream<E> {
     pub(crate) x: *const E,
     pub(crate) h_before: *const E,
     pub(crate) h: *mut E,
+    /// `[units]`, takes a copy of h.
+    pub(crate) out: *mut E,
+    /// H.
+    pub(crate) units: usize,
     /// LSTM only.
     pub(crate) c: *mut E,
     /// r ⊙ h; GRU reset-before only.
@@ -36,9 +40,10 @@ pub struct Stream<E> {
 pub(crate) unsafe fn step_body<S: Simd, C: CellForward>(
     s: S,
     stream: &Stream<S::Elem>,
-    w: Weights<'_, S::Elem>,
-    u: Weights<'_, S::Elem>,
+    w: &GateMatrix<S::Elem>,
+    u: &GateMatrix<S::Elem>,
 ) {
+    let (w, u) = (w.weights(), u.weights());
     let (init, w) = if C::FUSES {
         (Init::Bias(stream.bias), Some(w))
     } else {
@@ -77,5 +82,26 @@ pub(crate) unsafe fn step_body<S: Simd, C: CellForward>(
         phase: Phase::All,
     };
     // SAFETY: passed on from the caller.
-    unsafe { forward_body::<S, C>(s, &args, ForwardWeights { u, w }, work) };
+    unsafe {
+        forward_body::<S, C>(s, &args, ForwardWeights { u, w }, work);
+        copy(s, stream.h, stream.out, stream.units);
+    }
+}
+
+/// Inlined: a call for a few vectors is what a small step has no time for.
+///
+/// # Safety
+/// `from` is readable and `to` writable for `len` elements.
+#[inline(always)]
+unsafe fn copy<S: Simd>(s: S, from: *const S::Elem, to: *mut S::Elem, len: usize) {
+    let whole = len - len % S::LANES;
+    // SAFETY: the caller vouches for `len` elements.
+    unsafe {
+        for at in (0..whole).step_by(S::LANES) {
+            s.store(to.add(at), s.load(from.add(at)));
+        }
+        for at in whole..len {
+            *to.add(at) = *from.add(at);
+        }
+    }
 }

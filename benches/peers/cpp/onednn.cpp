@@ -1,68 +1,19 @@
 // oneDNN's recurrent primitives called directly (API of version 2), weights once in the layout that they ask for.
-// A worker of run.py: rust/src/lib.rs describes the protocol, and the numbers, which are the same here.
+// A worker of run.py.
 
-#include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <functional>
-#include <iostream>
-#include <stdexcept>
-#include <string>
 #include <unordered_map>
-#include <utility>
-#include <vector>
 
 #include <oneapi/dnnl/dnnl.hpp>
 
+#include "serve.hpp"
+
 using namespace dnnl;
-using Values = std::vector<float>;
 using Arguments = std::unordered_map<int, memory>;
 
 static const engine cpu(engine::kind::cpu, 0);
 static stream queue(cpu);
-
-// One case of the grid; read from a request by the names of its fields.
-struct Case {
-    std::string kind, cell;
-    int t, b, i, h;
-
-    explicit Case(const std::string &request)
-        : kind(text(request, "case")), cell(text(request, "cell")), t(number(request, "T")), b(number(request, "B")),
-          i(number(request, "I")), h(number(request, "H")) {}
-
-    int gates() const { return cell == "lstm" ? 4 : cell == "rnn" ? 1 : 3; }
-
-    static std::string after(const std::string &request, const std::string &field) {
-        const std::string key = "\"" + field + "\": ";
-        const auto place = request.find(key);
-        if (place == std::string::npos) throw std::runtime_error("no field " + field);
-        return request.substr(place + key.size());
-    }
-    static std::string text(const std::string &request, const std::string &field) {
-        const std::string rest = after(request, field);
-        return rest.substr(1, rest.find('"', 1) - 1);
-    }
-    static int number(const std::string &request, const std::string &field) {
-        return std::atoi(after(request, field).c_str());
-    }
-};
-
-// Values in [-scale, scale) by C. Wellons' lowbias32 of position and stream.
-static Values uniform(size_t count, uint32_t stream, float scale) {
-    Values values(count);
-    for (size_t position = 0; position < count; position++) {
-        uint32_t x = static_cast<uint32_t>(position) + stream * 0x9e3779b9u;
-        x = (x ^ x >> 16) * 0x7feb352du;
-        x = (x ^ x >> 15) * 0x846ca68bu;
-        x ^= x >> 16;
-        values[position] = (static_cast<float>(x >> 8) / (1 << 23) - 1.0f) * scale;
-    }
-    return values;
-}
 
 static memory filled(const memory::desc &desc, const Values &values) {
     memory result(desc, cpu);
@@ -98,29 +49,6 @@ static double norm(const Values &values, size_t count) {
     return std::sqrt(square);
 }
 
-// A case ready to be timed, and what it computed, as JSON.
-struct Prepared {
-    std::function<void()> run;
-    std::string probe;
-};
-
-static std::string list(const std::vector<double> &values) {
-    std::string text;
-    char number[32];
-    for (double value : values) {
-        std::snprintf(number, sizeof number, "%s%.9g", text.empty() ? "" : ", ", value);
-        text += number;
-    }
-    return "[" + text + "]";
-}
-
-// 64 places of a contiguous [T, B, width].
-static std::string places(const Values &values) {
-    std::vector<double> shown;
-    for (size_t k = 0; k < 64; k++) shown.push_back(values[k * (values.size() - 1) / 63]);
-    return list(shown);
-}
-
 static memory::desc plain(const memory::dims &dims, memory::format_tag tag) {
     return {dims, memory::data_type::f32, tag};
 }
@@ -146,7 +74,7 @@ struct Layer {
 
     // [G·H, rows] of PyTorch as [rows, G, H].
     memory weights(uint32_t stream, int rows, const memory::desc &desc) const {
-        const Values torch = uniform(static_cast<size_t>(c.gates()) * c.h * rows, stream, scale());
+        const Values torch = uniform(static_cast<size_t>(c.gates()) * c.h * rows, stream, c.scale());
         Values ours(torch.size());
         for (int row = 0; row < rows; row++)
             for (int gate = 0; gate < c.gates(); gate++)
@@ -158,7 +86,7 @@ struct Layer {
 
     // The sum of PyTorch's two, but for the hidden bias of n in a GRU that resets after.
     memory summed_biases() const {
-        const Values ih = uniform(c.gates() * c.h, 4, scale()), hh = uniform(c.gates() * c.h, 5, scale());
+        const Values ih = uniform(c.gates() * c.h, 4, c.scale()), hh = uniform(c.gates() * c.h, 5, c.scale());
         Values ours(biases * c.h);
         for (int gate = 0; gate < c.gates(); gate++)
             for (int unit = 0; unit < c.h; unit++) {
@@ -169,8 +97,6 @@ struct Layer {
             }
         return filled(bias, ours);
     }
-
-    float scale() const { return 1 / std::sqrt(static_cast<float>(c.h)); }
 
     template <class Forward, class Backward>
     Prepared build(const typename Forward::desc &forward_desc, const typename Backward::desc &backward_desc) const {
@@ -253,6 +179,7 @@ struct Layer {
 };
 
 static Prepared prepare(const Case &c) {
+    if (c.kind == "charlm") throw Refused("primitives only");
     const Layer l{c};
     const auto back = prop_kind::backward;
     const auto d = l.direction;
@@ -275,41 +202,8 @@ static Prepared prepare(const Case &c) {
                                                        l.x, l.state, l.w, l.u, l.bias, l.y, l.state});
 }
 
-// Milliseconds of a call: median and least over samples of at least 10 ms, for about `seconds`.
-static std::pair<double, double> measure(double seconds, const std::function<void()> &run) {
-    using clock = std::chrono::steady_clock;
-    const auto since = [](clock::time_point begin) { return std::chrono::duration<double>(clock::now() - begin).count(); };
-    const auto sample = [&](long calls) {
-        const auto begin = clock::now();
-        for (long call = 0; call < calls; call++) run();
-        return since(begin);
-    };
-    const auto begin = clock::now();
-    long calls = 1;
-    std::vector<double> samples = {sample(calls)};
-    while (samples[0] < 0.01) samples[0] = sample(calls *= 2);
-    while (since(begin) < seconds) samples.push_back(sample(calls));
-    std::sort(samples.begin(), samples.end());
-    return {samples[samples.size() / 2] / calls * 1e3, samples[0] / calls * 1e3};
-}
-
 int main() {
     const auto *version = dnnl_version();
-    std::printf("{\"version\": \"oneDNN %d.%d.%d\"}\n", version->major, version->minor, version->patch);
-    std::fflush(stdout);
-    Prepared prepared;
-    for (std::string request; std::getline(std::cin, request); std::fflush(stdout)) {
-        if (Case::text(request, "do") == "measure") {
-            const auto [ms, least] = measure(std::atof(Case::after(request, "seconds").c_str()), prepared.run);
-            std::printf("{\"ms\": %.9g, \"ms_min\": %.9g}\n", ms, least);
-            continue;
-        }
-        const Case c(request);
-        if (c.kind == "charlm") {
-            std::printf("{\"skip\": \"primitives only\"}\n");
-            continue;
-        }
-        prepared = prepare(c);
-        std::printf("{\"probe\": {%s}}\n", prepared.probe.c_str());
-    }
+    const auto number = [](int part) { return std::to_string(part); };
+    return serve("oneDNN " + number(version->major) + "." + number(version->minor) + "." + number(version->patch), prepare);
 }
