@@ -32,10 +32,12 @@ pub(crate) struct Layout {
     /// Unit blocks of a full panel.
     blocks: usize,
     pub(crate) units: usize,
-    /// Full panels. Kept, as a division takes longer than the rest of a small step.
+    /// Full panels. Kept, like `one`: a small step has no time for divisions.
     full: usize,
     /// The panel behind them: its unit blocks, 0 if there is none, and the elements of its vectors.
     last: (usize, usize),
+    /// There is one panel, of whole vectors.
+    one: bool,
 }
 
 /// Elements of the vectors of a level.
@@ -79,6 +81,7 @@ impl Layout {
             blocks,
             units,
             full,
+            one: full + usize::from(rest > 0) == 1 && !is_narrow,
             last: if is_narrow { narrow } else { wide },
         }
     }
@@ -95,6 +98,11 @@ impl Layout {
     /// The panels of whole vectors; behind them there may be a narrow one.
     pub(crate) fn wide_panels(&self) -> usize {
         self.full + usize::from(self.last.0 > 0 && self.last.1 == self.lanes)
+    }
+
+    /// There is one panel, of whole vectors.
+    pub(crate) fn is_one(&self) -> bool {
+        self.one
     }
 
     /// The first unit of a panel.
