@@ -71,7 +71,7 @@ pub(crate) struct Sample {
     /// Choose among the N most likely symbols only.
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     pub(crate) top_k: Option<usize>,
-    /// Text to continue; it is printed, too.
+    /// Text to continue; it is printed, too. \n is a line end and \t a tab if the model knows no backslash.
     #[arg(
         long,
         default_value = "",

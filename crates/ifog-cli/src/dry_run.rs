@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ifog::train::{TrainConfig, Trainer};
+use ifog::train::{ScheduleName, TrainConfig, Trainer};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -38,6 +38,8 @@ struct Part {
 /// What `--overfit-one-batch --json` prints. Losses are mean nats.
 #[derive(Serialize)]
 struct Known {
+    /// Whether the loss has fallen as far as that takes.
+    known: bool,
     steps: u64,
     first_loss: f64,
     loss: f64,
@@ -112,10 +114,24 @@ pub(crate) fn forecast(mut trainer: Trainer, process: u64, json: bool) -> Result
     }
 }
 
-/// One batch is learnt for so many steps, whatever else would end the run.
+/// One batch is learnt for so many steps, whatever else would end the run, and with nothing that works against learning by
+/// heart.
 pub(crate) fn limit_to_one_batch(config: &mut TrainConfig) {
-    config.steps.get_or_insert(OVERFIT_STEPS);
-    (config.epochs, config.max_seconds) = (None, None);
+    *config = TrainConfig {
+        steps: config.steps.or(Some(OVERFIT_STEPS)),
+        epochs: None,
+        max_seconds: None,
+        early_stop: 0,
+        dropout: 0.0,
+        dropout_input: 0.0,
+        dropout_recurrent: 0.0,
+        variational: false,
+        weight_decay: 0.0,
+        ema: 0.0,
+        lr_schedule: ScheduleName::Constant,
+        warmup: 0,
+        ..config.clone()
+    };
 }
 
 /// Steps on one batch until it is known by heart.
@@ -133,14 +149,19 @@ pub(crate) fn overfit(mut trainer: Trainer, json: bool) -> Result<(), Failure> {
         if shown {
             print_line(format!("step {step:>6}  {}", Nats(last)))?;
         }
-        if last < KNOWN * first {
-            if json {
-                return print_json(&Known {
-                    steps: step,
-                    first_loss: first,
-                    loss: last,
-                });
-            }
+        let known = last < KNOWN * first;
+        if json && (known || step == steps) {
+            print_json(&Known {
+                known,
+                steps: step,
+                first_loss: first,
+                loss: last,
+            })?;
+        }
+        if known && json {
+            return Ok(());
+        }
+        if known {
             return print_line(format!(
                 "one batch is known by heart after {step} steps: {} at first, {} now",
                 Nats(first),

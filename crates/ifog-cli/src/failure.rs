@@ -59,6 +59,14 @@ impl Failure {
         }
     }
 
+    /// The same with more to try.
+    pub(crate) fn and(self, advice: &str) -> Self {
+        match self {
+            Self::Work(message) => Self::Work(format!("{message}; {advice}")),
+            other => other,
+        }
+    }
+
     /// The sentence to print, if any.
     pub(crate) fn message(&self) -> Option<&str> {
         match self {

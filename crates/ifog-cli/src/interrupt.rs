@@ -1,34 +1,54 @@
 //! Ctrl-C and SIGTERM: the first asks, the second ends.
 
+use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::iterator::Signals;
+use signal_hook::low_level;
 
 use crate::failure::Failure;
 
 /// Whether a signal has come.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
-    signal: Arc<AtomicUsize>,
+    /// 0 for none.
+    signal: Arc<AtomicI32>,
 }
 
-/// Signals with the exit codes that a shell expects: 128 and their number.
-const SIGNALS: [(i32, i32); 2] = [(SIGINT, 130), (SIGTERM, 143)];
+/// A signal so soon after the first is the same request: `timeout` sends one to its child and one to the group of processes.
+const SAME_REQUEST: Duration = Duration::from_millis(300);
+/// Who waits for longer than that is told why.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Interrupt {
-    /// Watches for both. From the second signal on the process ends at once: every file is replaced as a whole, so there is
-    /// nothing to damage.
+    /// Watches for both. At the second signal the process ends at once: every file is replaced as a whole, so there is nothing
+    /// to damage.
     pub(crate) fn watch() -> Result<Self, Failure> {
-        let pressed = Arc::new(AtomicBool::new(false));
-        let signal = Arc::new(AtomicUsize::new(0));
-        for (number, code) in SIGNALS {
-            // Actions run in this order: the first signal finds the flag still down.
-            flag::register_conditional_shutdown(number, code, Arc::clone(&pressed))?;
-            flag::register_usize(number, Arc::clone(&signal), code as usize)?;
-            flag::register(number, Arc::clone(&pressed))?;
-        }
+        let signal = Arc::new(AtomicI32::new(0));
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let asked = Arc::clone(&signal);
+        let watch = move || {
+            let mut first: Option<Instant> = None;
+            for number in &mut signals {
+                match first {
+                    None => {
+                        first = Some(Instant::now());
+                        asked.store(number, Ordering::SeqCst);
+                        // Without the thread it only says nothing.
+                        let _ = thread::Builder::new().spawn(explain);
+                    }
+                    Some(first) if first.elapsed() < SAME_REQUEST => {}
+                    Some(_) => low_level::exit(exit_code(number)),
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(watch)?;
         Ok(Self { signal })
     }
 
@@ -36,7 +56,18 @@ impl Interrupt {
     pub(crate) fn code(&self) -> Option<u8> {
         match self.signal.load(Ordering::SeqCst) {
             0 => None,
-            code => u8::try_from(code).ok(),
+            number => u8::try_from(exit_code(number)).ok(),
         }
     }
+}
+
+/// What a shell expects.
+fn exit_code(signal: i32) -> i32 {
+    128 + signal
+}
+
+fn explain() {
+    thread::sleep(PATIENCE);
+    let sentence = "ending when the step is done; once more ends at once, without it";
+    let _ = writeln!(io::stderr(), "{sentence}");
 }

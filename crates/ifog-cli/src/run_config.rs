@@ -14,7 +14,8 @@ use crate::failure::Failure;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct RunConfig {
-    /// Path of the text, relative to the working directory; absent for the sources of ifog.
+    /// Path of the text: of a run from the root, so that it is found from everywhere; in a file for runs to come, relative to
+    /// the working directory. Absent for the sources of ifog.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) corpus: Option<String>,
     /// The instruction set of the run: a note, no setting.
@@ -65,7 +66,7 @@ impl RunConfig {
             let line = line.map_or(String::new(), |line| format!("line {line}: "));
             format!("{line}{}", error.message().replace('\n', " "))
         };
-        let table: toml::Table = text.parse().map_err(one_line)?;
+        let mut table: toml::Table = text.parse().map_err(one_line)?;
         check_keys("", &table, &["corpus", "isa", "training", "saving"])?;
         let sections = [
             ("training", keys_of(&TrainConfig::default())),
@@ -77,8 +78,59 @@ impl RunConfig {
                 check_keys(section, table, &known)?;
             }
         }
+        if as_on_the_command_line(&mut table)? {
+            return table
+                .try_into()
+                .map_err(|error| error.message().replace('\n', " "));
+        }
         toml::from_str(text).map_err(one_line)
     }
+}
+
+/// Takes up what --hidden and --max-seconds understand beside a number; whether there was something of it. Refuses what --keep
+/// refuses.
+fn as_on_the_command_line(table: &mut toml::Table) -> Result<bool, String> {
+    use toml::Value;
+    if let Some(Value::Integer(..=0)) = section(table, "saving").and_then(|s| s.get("keep")) {
+        return Err("keep = 0 in [saving]: give a whole number of at least 1".to_owned());
+    }
+    let Some(training) = section(table, "training") else {
+        return Ok(false);
+    };
+    let widths = match training.get("hidden") {
+        Some(Value::Array(widths)) => Some(widths.clone()),
+        Some(Value::String(widths)) => Some(
+            widths
+                .split(',')
+                .map(|width| match width.trim().parse() {
+                    Ok(width) => Ok(Value::Integer(width)),
+                    Err(_) => Err(format!("hidden = '{widths}': give widths such as 256,128")),
+                })
+                .collect::<Result<_, _>>()?,
+        ),
+        _ => None,
+    };
+    let time = match training.get("max_seconds") {
+        Some(Value::String(time)) => Some(
+            args::seconds(time).map_err(|advice| format!("max_seconds = '{time}': {advice}"))?,
+        ),
+        _ => None,
+    };
+    let found = widths.is_some() || time.is_some();
+    if let Some(widths) = widths {
+        training.remove("hidden");
+        let layers = i64::try_from(widths.len()).unwrap_or(i64::MAX);
+        training.insert("layers".to_owned(), Value::Integer(layers));
+        training.insert("widths".to_owned(), Value::Array(widths));
+    }
+    if let Some(time) = time {
+        training.insert("max_seconds".to_owned(), Value::Float(time));
+    }
+    Ok(found)
+}
+
+fn section<'a>(table: &'a mut toml::Table, name: &str) -> Option<&'a mut toml::Table> {
+    table.get_mut(name)?.as_table_mut()
 }
 
 /// The names of a struct's fields, those that are absent included.
@@ -99,6 +151,15 @@ fn check_keys(section: &str, table: &toml::Table, known: &[&str]) -> Result<(), 
     };
     // A hyphen for an underscore is no distance at all.
     let plain = unknown.replace('-', "_");
+    if section.is_empty() && keys_of(&TrainConfig::default()).contains(&plain) {
+        return Err(format!(
+            "there is no key '{unknown}' outside of a section: put it below [training]"
+        ));
+    }
+    let plain = match ELSEWHERE.iter().find(|(theirs, _)| *theirs == plain) {
+        Some((_, ours)) => (*ours).to_owned(),
+        None => plain,
+    };
     let distance = |key: &&&str| strsim::damerau_levenshtein(&plain, key);
     let nearest = known.iter().min_by_key(distance);
     match nearest.filter(|key| distance(key) <= 1 + unknown.len() / 3) {
@@ -112,6 +173,19 @@ fn check_keys(section: &str, table: &toml::Table, known: &[&str]) -> Result<(), 
     }
 }
 
+/// What others call these settings.
+const ELSEWHERE: [(&str, &str); 9] = [
+    ("learning_rate", "lr"),
+    ("batch_size", "batch"),
+    ("hidden_size", "hidden"),
+    ("rnn_size", "hidden"),
+    ("num_layers", "layers"),
+    ("seq_length", "seq_len"),
+    ("max_epochs", "epochs"),
+    ("grad_clip", "clip_norm"),
+    ("weight_averaging", "ema"),
+];
+
 /// [`Interval`] as on the command line.
 mod interval_text {
     use ifog::train::Interval;
@@ -120,7 +194,7 @@ mod interval_text {
     pub(super) fn serialize<S: Serializer>(interval: &Interval, to: S) -> Result<S::Ok, S::Error> {
         match interval {
             Interval::Steps(n) => to.serialize_str(&format!("{n}steps")),
-            Interval::Time(time) => to.serialize_str(&format!("{}s", time.as_secs())),
+            Interval::Time(time) => to.serialize_str(&format!("{}s", time.as_secs_f64())),
         }
     }
 
@@ -197,8 +271,35 @@ mod tests {
     }
 
     #[test]
+    fn settings_are_spelled_as_on_the_command_line() {
+        for widths in ["[32, 16]", "'32,16'"] {
+            let text = format!("[training]\nhidden = {widths}\nmax_seconds = '3m'\n");
+            let training = RunConfig::parse(&text).unwrap().training;
+            assert_eq!(training.widths, [32, 16]);
+            assert_eq!((training.layers, training.max_seconds), (2, Some(180.0)));
+        }
+        for wrong in [
+            "[training]\nhidden = '3,x'",
+            "[training]\nhidden = [0.5]",
+            "[training]\nmax_seconds = 'soon'",
+            "[saving]\nkeep = 0",
+            "[saving]\nevery = '0s'",
+        ] {
+            assert!(RunConfig::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn an_unknown_key_suggests_the_right_one() {
         let refusal = |text: &str| RunConfig::parse(text).unwrap_err();
+        assert_eq!(
+            refusal("[training]\nlearning_rate = 5"),
+            "there is no key 'learning_rate' in [training]: did you mean 'lr'?"
+        );
+        assert_eq!(
+            refusal("hidden = 5"),
+            "there is no key 'hidden' outside of a section: put it below [training]"
+        );
         assert_eq!(
             refusal("[training]\nhiden = 5"),
             "there is no key 'hiden' in [training]: did you mean 'hidden'?"

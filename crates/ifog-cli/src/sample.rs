@@ -39,11 +39,17 @@ impl Default for Request<'_> {
 pub(crate) fn run(args: &Sample) -> Result<(), Failure> {
     level()?;
     let model = LanguageModel::load(&args.model)?;
+    // A text in LaTeX has backslashes of its own.
+    let backslash = model.vocabulary().encode(b"\\").is_ok();
+    let prime = match backslash {
+        true => args.prime.clone(),
+        false => args.prime.replace("\\n", "\n").replace("\\t", "\t"),
+    };
     let request = Request {
         length: args.length,
         temperature: args.temperature,
         top_k: args.top_k,
-        prime: &args.prime,
+        prime: &prime,
         seed: args.seed,
     };
     write(&model, &request)

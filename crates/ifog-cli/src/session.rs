@@ -95,6 +95,17 @@ impl Session {
             ));
         }
         self.progress.finish(&self.status());
+        let (best, untrained) = (
+            self.run.progress().best_val,
+            self.run.progress().initial_val,
+        );
+        if best > untrained && best.is_finite() {
+            self.progress.note(format!(
+                "no validation was better than that of the untrained model ({} and {}): it did not learn; try a lower --lr",
+                Nats(best),
+                Nats(untrained)
+            ));
+        }
         Ok(())
     }
 

@@ -28,13 +28,17 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     let level = level()?;
     let resumed = args.files.resume.as_deref().map(RunDirectory::of_run);
     let resumed = resumed.transpose()?;
+    let resumes = resumed.is_some();
     let mut config = configuration(args)?;
     // As it was given: config.toml has its text, which not every path is.
     let corpus = args
         .corpus
         .as_deref()
         .or(config.corpus.as_deref().map(Path::new));
-    let corpus = Source::read(corpus)?;
+    let corpus = Source::read(corpus).map_err(|failure| match (&args.corpus, resumes) {
+        (None, true) => failure.and("if the text has moved, name it: ifog train TEXT --resume RUN"),
+        _ => failure,
+    })?;
     let progress = Progress::new(args.quiet);
     if args.overfit_one_batch {
         dry_run::limit_to_one_batch(&mut config.training);
@@ -47,7 +51,6 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
         return dry_run::overfit(trainer, args.json);
     }
     // Before any work is done: a run whose directory cannot be written to would be lost.
-    let resumes = resumed.is_some();
     let mut directory = match (resumed, &args.files.out) {
         (Some(directory), _) => directory,
         (None, Some(out)) => RunDirectory::at(out, args.files.overwrite)?,
@@ -61,6 +64,7 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     });
     if resumes {
         resume(&mut run, &checkpoints, &mut directory, &progress)?;
+        check_length(&run, args.settings.limits(), &progress)?;
     }
     directory.write_config(&config)?;
     progress.note(format!(
@@ -96,10 +100,17 @@ fn configuration(args: &Train) -> Result<RunConfig, Failure> {
         (None, None) => None,
     };
     let mut config = file.map_or(Ok(RunConfig::default()), |file| RunConfig::read(&file))?;
+    let TrainConfig { epochs, steps, .. } = config.training;
     args.settings.apply(&mut config.training);
+    if args.files.resume.is_some() && !args.settings.limits_steps() {
+        // A limit of time joins those of the run.
+        (config.training.epochs, config.training.steps) = (epochs, steps);
+    }
     args.settings.check(&config.training)?;
     if let Some(corpus) = &args.corpus {
-        config.corpus = Some(corpus.display().to_string());
+        let whole = std::path::absolute(corpus);
+        let path = whole.as_deref().unwrap_or(corpus);
+        config.corpus = Some(path.display().to_string());
     }
     config.saving.every = args.files.save_every.unwrap_or(config.saving.every);
     config.saving.keep = args.files.keep.unwrap_or(config.saving.keep);
@@ -130,6 +141,33 @@ fn resume(
     let done = run.progress();
     progress.note(format!("resuming after step {}", done.step));
     directory.rewind(done.step, done.validated == Some(done.step))
+}
+
+/// Refuses a length that a resumed run has behind it, and says why one without a new length has nothing to do.
+fn check_length(run: &Run, given: bool, progress: &Progress) -> Result<(), Failure> {
+    if !run.is_over() {
+        return Ok(());
+    }
+    let (done, seconds) = (run.progress(), run.elapsed().as_secs_f64());
+    let stands = format!(
+        "the run stands at {} steps, {:.2} epochs, {seconds:.0} seconds",
+        done.step, done.epoch
+    );
+    if run.stopped_early() {
+        progress.note(format!(
+            "{stands} and stopped early, without a better validation in {} of them: --early-stop 0 goes on",
+            done.stale
+        ));
+    } else if given {
+        return Err(Failure::usage(format!(
+            "{stands}: to go on, give a larger --steps, --epochs or --max-seconds"
+        )));
+    } else {
+        progress.note(format!(
+            "{stands}, which is its end: --steps, --epochs or --max-seconds let it go on"
+        ));
+    }
+    Ok(())
 }
 
 /// The text to train on.
@@ -177,6 +215,13 @@ fn build(
     let mut trainer = Trainer::new(config.clone(), &corpus.text).map_err(Failure::of)?;
     for note in trainer.notes() {
         progress.note(note);
+    }
+    let cores = std::thread::available_parallelism().map_or(config.threads, Into::into);
+    if config.threads > cores {
+        progress.note(format!(
+            "{} threads share {cores} cores and wait for each other: without --threads there is one for each",
+            config.threads
+        ));
     }
     if let (true, Some(seconds)) = (unlimited, config.max_seconds) {
         progress.note(format!(

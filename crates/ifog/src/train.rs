@@ -168,14 +168,17 @@ impl Trainer {
         Ok(text)
     }
 
-    /// Saves the model, with the validation loss on record; returns the digest of the weights.
+    /// Saves the model, with the validation loss on record if there is one; returns the digest of the weights.
     ///
     /// # Errors
     /// The file cannot be written; an older one stays as it was.
-    pub fn save(&mut self, path: &Path, val_loss: f64) -> Result<String, TrainError> {
+    pub fn save(&mut self, path: &Path, val_loss: Option<f64>) -> Result<String, TrainError> {
         let record = &mut self.model.record;
         record.insert("step".to_owned(), self.optimizer.steps().to_string());
-        record.insert("val_loss".to_owned(), format!("{val_loss:.6}"));
+        match val_loss {
+            Some(loss) => record.insert("val_loss".to_owned(), format!("{loss:.6}")),
+            None => record.remove("val_loss"),
+        };
         match self.averaged() {
             Some(mut averaged) => Ok(averaged.save(path)?),
             None => Ok(self.model.save(path)?),

@@ -63,7 +63,7 @@ pub(crate) struct Train {
     #[arg(long)]
     pub(crate) no_report: bool,
     /// Steps on a logarithmic axis in loss.svg.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_report")]
     pub(crate) log_x: bool,
     /// Time between the samples of a model that is learning.
     #[arg(long, default_value = "8s", value_parser = seconds, value_name = "TIME")]
@@ -83,10 +83,10 @@ pub(crate) struct Files {
     /// Settings from a file; the config.toml of a run is one. What is given on the command line wins.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Continue the run in this directory; its length, threads and --save-every may be changed.
+    /// Continue the run in this directory; its length, --early-stop, threads and --save-every may be changed.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "config"])]
     pub(crate) resume: Option<PathBuf>,
-    /// Save after so many steps or so much time, and after each validation: 500steps, 30s, 2m [default: 1m].
+    /// Save after so many steps or so much time, and after each validation: 500steps, 30s, 2m, 1h [default: 1m].
     #[arg(long, value_parser = interval, value_name = "N")]
     pub(crate) save_every: Option<Interval>,
     /// Training states to keep; the best model is always kept [default: 3].
@@ -320,6 +320,16 @@ impl Settings {
 }
 
 impl Settings {
+    /// Whether a length was given.
+    pub(crate) fn limits(&self) -> bool {
+        self.limit.max_seconds.is_some() || self.limits_steps()
+    }
+
+    /// Whether a number of steps or epochs was given.
+    pub(crate) fn limits_steps(&self) -> bool {
+        self.limit.epochs.is_some() || self.limit.steps.is_some()
+    }
+
     /// Refuses what was given and would do nothing in `config`.
     pub(crate) fn check(&self, config: &TrainConfig) -> Result<(), Failure> {
         use ScheduleName::{Cosine, Plateau, Step};
@@ -351,6 +361,12 @@ impl Settings {
                 "--lr-schedule plateau",
             ),
             (
+                "--forget-bias",
+                self.model.forget_bias.is_some(),
+                config.cell == Cell::Lstm && config.chrono == 0,
+                "--cell lstm, or with --chrono",
+            ),
+            (
                 "--variational",
                 self.regularisation.variational == Some(true),
                 config.dropout > 0.0,
@@ -359,7 +375,7 @@ impl Settings {
         ];
         match options.iter().find(|(_, given, used, _)| *given && !used) {
             Some((option, _, _, needed)) => Err(Failure::usage(format!(
-                "{option} does nothing here: give {needed} as well"
+                "{option} does nothing without {needed}"
             ))),
             None => Ok(()),
         }
@@ -380,15 +396,16 @@ fn named<T: DeserializeOwned + Clone + Send + Sync + 'static>(
         .try_map(|name| T::deserialize(StringDeserializer::<NameError>::new(name)))
 }
 
-/// `500steps`, `30s`, `2m`.
+/// `500steps`, `30s`, `2m`, `1.5h`.
 pub(crate) fn interval(text: &str) -> Result<Interval, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit());
-    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
-    let interval = match (number.parse::<u64>(), unit) {
-        (Ok(n @ 1..), "steps" | "step") => Some(Interval::Steps(n)),
-        (Ok(n @ 1..), "s") => Some(Interval::Time(Duration::from_secs(n))),
-        (Ok(n @ 1..), "m") => Some(Interval::Time(Duration::from_secs(n.saturating_mul(60)))),
-        _ => None,
+    let steps = text.strip_suffix("steps").or(text.strip_suffix("step"));
+    let interval = match steps {
+        Some(number) => number.parse().ok().filter(|n| *n > 0).map(Interval::Steps),
+        None if text.ends_with(|c: char| c.is_ascii_digit()) => None,
+        None => seconds(text)
+            .ok()
+            .and_then(|s| Duration::try_from_secs_f64(s).ok())
+            .map(Interval::Time),
     };
     interval.ok_or_else(|| "give steps or time, such as 500steps, 30s or 2m".to_owned())
 }
@@ -440,15 +457,11 @@ mod tests {
         assert_eq!(interval("500steps"), Ok(Interval::Steps(500)));
         assert_eq!(interval("30s"), Ok(Interval::Time(Duration::from_secs(30))));
         assert_eq!(interval("2m"), Ok(Interval::Time(Duration::from_secs(120))));
+        let half = Duration::from_millis(500);
+        assert_eq!(interval("0.5s"), Ok(Interval::Time(half)));
+        assert_eq!(interval("1h"), interval("60m"));
         for text in [
-            "",
-            "5",
-            "0s",
-            "-1s",
-            "1.5m",
-            "2h",
-            "steps",
-            "99999999999999999999s",
+            "", "5", "0s", "-1s", "0steps", "1.5steps", "steps", "s", "1e30s",
         ] {
             assert!(interval(text).is_err(), "{text}");
         }

@@ -236,3 +236,18 @@ fn a_model_that_is_no_number_is_refused_by_every_command() {
         );
     }
 }
+
+#[test]
+fn a_run_that_only_got_worse_says_so() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    let settings =
+        "rhyme.txt --steps 20 --hidden 8 --batch 4 --seq-len 16 --lr 1e4 --no-samples --out run";
+    let run = folder
+        .ifog(["train"])
+        .args(settings.split_whitespace())
+        .run();
+    run.succeeded();
+    let sentence = "no validation was better than that of the untrained model";
+    assert!(run.stderr.contains(sentence), "{}", run.stderr);
+}

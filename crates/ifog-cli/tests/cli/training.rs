@@ -1,6 +1,7 @@
 //! What training leaves behind, and that the other commands agree with it.
 
 use std::fs;
+use std::path::Path;
 
 use crate::command::{Folder, json_lines, rhyme};
 
@@ -79,7 +80,9 @@ fn the_summary_has_the_fields_of_the_contract() {
         .unwrap()
         .parse()
         .unwrap();
-    assert_eq!(config["corpus"].as_str(), Some("rhyme.txt"));
+    // From the root, so that the run goes on from any directory.
+    let corpus = Path::new(config["corpus"].as_str().unwrap());
+    assert!(corpus.is_absolute() && corpus.ends_with("rhyme.txt"));
     let training = config["training"].as_table().unwrap();
     assert_eq!(training["cell"].as_str(), Some("lstm"));
     assert_eq!(training["hidden"].as_integer(), Some(16));
@@ -358,4 +361,38 @@ fn a_corpus_whose_name_is_no_text() {
     let arguments = ["--hidden", "4", "--steps", "1", "--quiet", "--out", "run"];
     let trained = folder.ifog(["train"]).args([name]).args(arguments).run();
     trained.succeeded();
+}
+
+#[test]
+fn a_prime_may_have_line_ends() {
+    let folder = Folder::new();
+    let sample = |run: &str| {
+        folder
+            .ifog(["sample", run, "--prime", "fog\\n", "--length", "1"])
+            .run()
+    };
+    folder.small_model();
+    let text = sample("run");
+    text.succeeded();
+    assert!(text.stdout.starts_with("fog\n"), "{}", text.stdout);
+    // In LaTeX a backslash is one.
+    folder.file("fog.tex", rhyme().replace("in on", "\\newline on"));
+    let settings = "fog.tex --steps 2 --hidden 8 --batch 4 --seq-len 16 --quiet --out tex";
+    let trained = folder.ifog(["train"]).args(settings.split_whitespace());
+    trained.run().succeeded();
+    assert!(sample("tex").stdout.starts_with("fog\\n"));
+}
+
+#[test]
+fn one_batch_is_learnt_whatever_works_against_it() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    let settings = "rhyme.txt --hidden 32 --layers 1 --batch 2 --seq-len 12 --dropout 0.8 --warmup 100000 --lr 0.01 \
+                    --overfit-one-batch --json";
+    let known = folder
+        .ifog(["train"])
+        .args(settings.split_whitespace())
+        .run()
+        .json();
+    assert_eq!(known["known"].as_bool(), Some(true), "{known}");
 }

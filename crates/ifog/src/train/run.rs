@@ -198,7 +198,8 @@ impl Run {
         self.progress.elapsed + self.clocks.started.elapsed()
     }
 
-    /// Saves the training state, unless that of this step is saved already; the file, if there is a directory.
+    /// Saves the training state, unless that of this step is saved already; the file, if there is a directory. Before the first
+    /// validation the model is saved, too: later the best one is.
     ///
     /// # Errors
     /// It cannot be written; the older ones are as they were.
@@ -209,6 +210,10 @@ impl Run {
         let step = self.progress.step;
         if self.progress.saved == Some(step) {
             return Ok(Some(saving.checkpoints.file(step)));
+        }
+        if step > 0 && self.progress.best_val.is_infinite() {
+            let path = saving.checkpoints.directory().join(MODEL);
+            self.progress.digest = self.trainer.save(&path, None)?;
         }
         // Part of the state, so it is set before that is written.
         let before = self.progress.saved.replace(step);
@@ -247,7 +252,7 @@ impl Run {
         if self.save_due(validated) {
             return Ok(self.save()?.map(Event::Saved));
         }
-        if started && (self.pace.is_over(&now) || self.stopped_early()) {
+        if self.is_over() {
             return Ok(None);
         }
         self.step().map(|report| Some(Event::Stepped(report)))
@@ -277,7 +282,7 @@ impl Run {
         let best = step > 0 && loss < self.progress.best_val;
         if best && let Some(saving) = &self.saving {
             let path = saving.checkpoints.directory().join(MODEL);
-            self.progress.digest = self.trainer.save(&path, loss)?;
+            self.progress.digest = self.trainer.save(&path, Some(loss))?;
         }
         let progress = &mut self.progress;
         progress.validated = Some(step);
@@ -310,6 +315,13 @@ impl Run {
                     Interval::Steps(every) => step.is_multiple_of(every.max(1)),
                     Interval::Time(every) => self.clocks.saved.elapsed() >= every,
                 })
+    }
+
+    /// Whether there is nothing more to do.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.ended
+            || self.progress.step > 0 && (self.pace.is_over(&self.now()) || self.stopped_early())
     }
 
     /// Whether it ended, or will end now, because validation did not improve for as long as the settings allow.
