@@ -54,6 +54,12 @@ impl<'a, E> Inputs<'a, E> {
 }
 
 impl<E: Element> State<E> {
+    /// Takes the values of another; in the same memory, where it has had any.
+    fn copy_from(&mut self, other: &Self) {
+        self.h.clone_from(&other.h);
+        self.c.clone_from(&other.c);
+    }
+
     /// All zero.
     pub fn zeros(layout: &Layout, batch: usize) -> Self {
         let zeros = |width: usize| vec![E::ZERO; batch * width];

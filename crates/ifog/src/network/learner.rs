@@ -146,7 +146,7 @@ impl<E: Element> Learner<E> {
         });
         for (k, rows) in rows.iter().enumerate() {
             if k + 1 < segments {
-                self.starts[k].clone_from(&self.state);
+                self.starts[k].copy_from(&self.state);
             }
             self.forward(weights, inputs.rows(rows, &config), rows, &window);
         }
