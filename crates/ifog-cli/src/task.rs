@@ -25,7 +25,7 @@ use crate::picture_file::{ReportOptions, write_chart};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ifog task adding --length 100\n  ifog task order --cell gru --out order.svg\n  \
-    ifog task copy --length 200 --cell lstm --budget 300 --json"
+    ifog task copy --length 200 --budget 5m --json"
 )]
 pub(crate) struct Task {
     /// What to learn.
@@ -33,9 +33,9 @@ pub(crate) struct Task {
     /// T: about how many steps a sequence has (copy: the pause).
     #[arg(long, default_value_t = 100, value_parser = at_least_one, value_name = "T")]
     pub(crate) length: usize,
-    /// Recurrent cell.
-    #[arg(long, default_value = "lstm", value_parser = cell_parser())]
-    pub(crate) cell: Cell,
+    /// Recurrent cell [default: lstm, copy: gru].
+    #[arg(long, value_parser = cell_parser())]
+    pub(crate) cell: Option<Cell>,
     /// Width [default: 64, copy: 128].
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     pub(crate) hidden: Option<usize>,
@@ -182,7 +182,13 @@ fn judged(sequences: u64) -> u64 {
 impl Task {
     /// The settings of the task, but for those that were given.
     fn config(&self) -> TaskConfig {
-        let usual = TaskConfig::new(self.task.into(), self.cell, self.length);
+        // In copying a GRU is ahead of an LSTM by far.
+        let cell = match self.task {
+            Name::Copy => Cell::Gru,
+            Name::Adding | Name::Order | Name::Parity => Cell::Lstm,
+        };
+        let cell = self.cell.unwrap_or(cell);
+        let usual = TaskConfig::new(self.task.into(), cell, self.length);
         TaskConfig {
             hidden: self.hidden.unwrap_or(usual.hidden),
             batch: self.batch.unwrap_or(usual.batch),
