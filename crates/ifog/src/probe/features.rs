@@ -3,7 +3,7 @@
 /// One of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Feature {
-    /// What it is, to be read after "tracks".
+    /// What it is, to be read after "tracks" or "follows".
     pub name: &'static str,
     /// `[T]`: 1 where it holds, else 0, or a count.
     pub values: Vec<f64>,
@@ -30,10 +30,13 @@ pub fn features(text: &[char]) -> Vec<Feature> {
     all
 }
 
-/// The state of a reader who knows what quotes and brackets are.
+/// The state of a reader who knows what quotes, brackets and comments are.
 #[derive(Default)]
 struct Reader {
+    /// Until a blank line at the latest: a quote too few must not turn the rest of a text inside out.
     quoted: bool,
+    /// Whether the symbol before was a backslash that is not escaped itself.
+    escaped: bool,
     depth: u32,
     comment: Comment,
     position: u32,
@@ -48,7 +51,8 @@ enum Comment {
     #[default]
     None,
     Line,
-    Block,
+    /// With the symbols read of it: the star that opens it cannot close it.
+    Block(u32),
 }
 
 impl Reader {
@@ -56,19 +60,23 @@ impl Reader {
         let new_line = self.before.is_none_or(|c| c == '\n');
         if new_line {
             (self.position, self.indentation, self.at_indentation) = (0, 0, true);
-            self.quoted = false;
             if self.comment == Comment::Line {
-                self.comment = Comment::None;
+                self.end_comment();
             }
         }
-        match (&self.comment, c, next) {
-            (Comment::None, '/', Some('/')) => self.comment = Comment::Line,
-            (Comment::None, '/', Some('*')) => self.comment = Comment::Block,
-            _ => {}
+        let blank_line = self.at_indentation && matches!(c, '\n' | '\r');
+        let literal = self.before == Some('\'') && next == Some('\'');
+        if blank_line {
+            self.quoted = false;
+        } else if c == '"' && !self.escaped && !literal {
+            self.quoted = !self.quoted;
         }
-        let opens = c == '"' && !self.quoted;
-        if c == '"' {
-            self.quoted = opens;
+        self.escaped = c == '\\' && !self.escaped;
+        match (&mut self.comment, c, next) {
+            (Comment::Block(read), ..) => *read = read.saturating_add(1),
+            (Comment::None, '/', Some('/')) if !self.quoted => self.comment = Comment::Line,
+            (Comment::None, '/', Some('*')) if !self.quoted => self.comment = Comment::Block(1),
+            _ => {}
         }
         match c {
             '(' => self.depth += 1,
@@ -95,13 +103,20 @@ impl Reader {
             flag(c.is_ascii_digit()),
             flag(c.is_uppercase()),
         ];
-        if self.comment == Comment::Block && self.before == Some('*') && c == '/' {
-            self.comment = Comment::None;
+        // The shortest has four symbols.
+        let closes = matches!(self.comment, Comment::Block(4..));
+        if closes && self.before == Some('*') && c == '/' {
+            self.end_comment();
         }
         self.in_word = word;
         self.position += 1;
         self.before = Some(c);
         row
+    }
+
+    /// A quote that is opened in a comment does not outlast it.
+    fn end_comment(&mut self) {
+        (self.comment, self.quoted) = (Comment::None, false);
     }
 }
 
@@ -148,10 +163,7 @@ mod tests {
 
     #[test]
     fn features_are_what_their_names_say() {
-        assert_eq!(
-            of("inside double quotes", "a\"b\"c\n\"d\ne"),
-            "01100011".to_owned() + "10"
-        );
+        assert_eq!(of("inside double quotes", "a\"b\"c"), "01100");
         assert_eq!(of("inside parentheses", "a(b(c)d)e"), "011111100");
         assert_eq!(
             of("inside a comment", "a//b\nc/*d*/e"),
@@ -165,5 +177,34 @@ mod tests {
             of("speaker's name", "ROMEO:\nO, she:\n"),
             "1111111".to_owned() + "00000000"
         );
+    }
+
+    #[test]
+    fn a_quotation_goes_on_over_lines_and_ends_with_its_paragraph() {
+        let quoted = |text| of("inside double quotes", text);
+        assert_eq!(quoted("\"a\nb\" c"), "1111000");
+        assert_eq!(quoted("\"a\n\nb"), "11100");
+        assert_eq!(quoted("\"a\n \t\nb"), "1111100");
+        assert_eq!(quoted("\"a\r\n\r\nb"), "1111000");
+    }
+
+    #[test]
+    fn escaped_and_literal_quotes_open_and_close_nothing() {
+        let quoted = |text| of("inside double quotes", text);
+        assert_eq!(quoted(r#""a\"b"c"#), "1111100");
+        assert_eq!(quoted(r#""a\\"c"#), "111100");
+        assert_eq!(quoted(r#"'"'a"b""#), "0000110");
+    }
+
+    #[test]
+    fn comments_begin_outside_of_strings_and_do_not_close_themselves() {
+        let comment = |text| of("inside a comment", text);
+        assert_eq!(comment("\"//\"a"), "00000");
+        assert_eq!(comment("\"/*\"a"), "00000");
+        assert_eq!(comment("/*/a*/b"), "1111110");
+        assert_eq!(comment("/**/b"), "11110");
+        assert_eq!(comment("/* \"*/b/*c"), "1111110111");
+        let quoted = of("inside double quotes", "//\"a\nb");
+        assert_eq!(quoted, "001110");
     }
 }
