@@ -23,7 +23,7 @@ use crate::picture_file::{Kind, write_picture};
 /// Show what hidden units do while a model reads a text.
 ///
 /// Writes a page on which every character stands on the colour of one unit, red for positive and blue for negative, with all
-/// units in small beside it, and lists the units that track quotes, brackets, the place in the line and the like better than the
+/// units in small beside it, and lists the units that follow quotes, brackets, the place in the line and the like better than the
 /// best of as many random units would.
 #[derive(Debug, Args)]
 #[command(
@@ -214,12 +214,13 @@ fn print(scene: &Scene) -> Result<(), Failure> {
 
 /// In a word.
 fn verdict(finding: &Finding) -> &'static str {
-    if finding.claimed {
-        "tracks it"
-    } else if finding.correlation.abs() > finding.chance {
-        "not beyond doubt"
-    } else {
-        "no more than chance"
+    let strength = finding.correlation.abs();
+    match finding.claimed {
+        true if strength >= TRACKS => "tracks it",
+        true if strength >= FOLLOWS => "follows it",
+        true => "follows it weakly",
+        false if strength > finding.chance => "not beyond doubt",
+        false => "no more than chance",
     }
 }
 
@@ -237,7 +238,12 @@ fn note(shifts: usize) -> String {
 const NOTE: &str = "Units were chosen on the first half of the text; the correlation is that on the second half. Chance is what the \
                     best of all units exceeds in 5 % of the cases when the feature is shifted against the text. The verdicts keep the \
                     rate of false discoveries at 5 %; what is above chance, but not surely enough for that among so many features, is \
-                    not beyond doubt.";
+                    not beyond doubt. A unit is said to track a feature from a correlation of 0.7 on, which is half of the variance, to \
+                    follow it from 0.4 on, and to follow it weakly below.";
+/// Correlation of a unit that tracks a feature: half of the variance of one is that of the other.
+const TRACKS: f64 = 0.7;
+/// Of one that follows it: a sixth.
+const FOLLOWS: f64 = 0.4;
 /// Instead of findings.
 const NOTHING: &str = "The text has no feature that could be judged.";
 
@@ -249,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_above_chance_is_not_called_chance() {
+    fn verdicts_are_as_strong_as_the_correlation() {
         let of = |correlation, claimed| {
             let finding = Finding {
                 feature: "digit",
@@ -263,6 +269,8 @@ mod tests {
             verdict(&finding)
         };
         assert_eq!(of(-0.75, true), "tracks it");
+        assert_eq!(of(-0.69, true), "follows it");
+        assert_eq!(of(0.215, true), "follows it weakly");
         assert_eq!(of(-0.75, false), "not beyond doubt");
         assert_eq!(of(0.75, false), "not beyond doubt");
         assert_eq!(of(-0.65, false), "no more than chance");
