@@ -1,6 +1,7 @@
 //! `ifog view`: a text on the colours of hidden units.
 
 mod ansi;
+mod colour;
 mod data;
 mod page;
 

@@ -9,6 +9,9 @@ use ifog::sampling::softmax;
 use maud::{Markup, html};
 use serde::Serialize;
 
+use super::colour::{
+    BLUE, DARK_PAPER, LIGHT_PAPER, RED, colour, on_paper, scale, scale_name, wants_white,
+};
 use super::{NOTHING, Scene, note, verdict};
 use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
@@ -60,24 +63,28 @@ pub(super) fn render(scene: &Scene) -> Result<String, Failure> {
     // Inside a script element only "</" and "<!" could end it.
     let json = serde_json::to_string(&data)?.replace('<', "\\u003c");
     let script = format!("const DATA = {json};\n{SCRIPT}");
+    let charts = scene.trace.layers.iter().enumerate();
+    let charts: Vec<Chart> = charts
+        .filter_map(|(number, layer)| saturation(layer, number))
+        .collect();
     let page = Page {
         title: &title(&scene.model),
-        lead: "Each character stands on the value that a unit has after reading it: red is positive, blue negative.",
+        lead: "Each character stands on the value that a unit has after reading it.",
         body: html! {
             (controls(scene))
             pre #text tabindex="0" aria-label="text; arrow keys change the unit" {
                 (characters(scene))
             }
-            p #status role="status" { "Point at a character for its value and what the model expects after it." }
-            h2 { "Units that track something" }
+            p #status .scripted role="status" { "Point at a character for its value and what the model expects after it." }
+            h2 { "Units that follow something" }
             (found(scene))
-            h2 { "All units of the layer" }
-            p.lead { "One strip a unit, the text from left to right. Choose one by click or Enter." }
-            div #units {}
-            h2 { "Saturated gates" }
-            @for (number, layer) in scene.trace.layers.iter().enumerate() {
-                @if let Some(chart) = saturation(layer, number) { (figure(&chart)?) }
+            section.scripted {
+                h2 { "All units of the layer" }
+                p.lead { "One strip a unit, the text from left to right. Choose one by click or by the arrow keys." }
+                div #units {}
             }
+            @if !charts.is_empty() { h2 { "Saturated gates" } }
+            @for chart in &charts { (figure(chart)?) }
         },
         style: STYLE,
         script: &script,
@@ -103,25 +110,38 @@ fn title(model: &LanguageModel) -> String {
     format!("{}: {units} units", model.config().cell.name())
 }
 
+/// What is selected, disabled until the script is there, and what the colours mean.
 fn controls(scene: &Scene) -> Markup {
-    let layers = &scene.trace.layers;
-    let hidden = layers[scene.selection.layer].hidden;
+    let (layers, selection) = (&scene.trace.layers, scene.selection);
+    let layer = &layers[selection.layer];
+    let strongest = scale_name(scale(
+        &layer.quantities[selection.quantity],
+        selection.unit,
+        layer.hidden,
+    ));
+    let [red, blue] = [RED, BLUE].map(|[r, g, b]| format!("rgb({r},{g},{b})"));
+    let ramp = format!("background:linear-gradient(90deg,{blue},transparent,{red})");
     html! {
         div.controls {
-            label { "layer " select #layer {
-                @for layer in 0..layers.len() { option value=(layer) { (layer) } }
-            } }
-            label { "quantity " select #quantity {
-                @for (number, quantity) in layers[0].quantities.iter().enumerate() {
-                    option value=(number) { (quantity.name) }
+            label { "layer " select #layer disabled {
+                @for number in 0..layers.len() {
+                    option value=(number) selected[number == selection.layer] { (number) }
                 }
             } }
-            label { "unit " input #unit type="number" min="0" max=(hidden - 1) step="1"; }
-            button #previous type="button" { "◀ previous" }
-            button #next type="button" { "next ▶" }
-            label { input #palette type="checkbox"; " orange instead of red" }
-            span.legend { span #low { "−1" } span #ramp {} span #high { "+1" } }
-            span.keys { kbd { "←" } " " kbd { "→" } " unit, " kbd { "l" } " layer, " kbd { "q" } " quantity, " kbd { "j" } " " kbd { "k" } " character" }
+            label { "quantity " select #quantity disabled {
+                @for (number, quantity) in layer.quantities.iter().enumerate() {
+                    option value=(number) selected[number == selection.quantity] { (quantity.name) }
+                }
+            } }
+            label { "unit " input #unit type="number" min="0" max=(layer.hidden - 1) step="1" value=(selection.unit) disabled; }
+            button #previous .scripted type="button" { "◀ previous" }
+            button #next .scripted type="button" { "next ▶" }
+            label.scripted { input #palette type="checkbox"; " orange instead of red" }
+            span.legend { span #low { "−" (strongest) } span #ramp style=(ramp) {} span #high { "+" (strongest) } }
+            span.keys { span #positive { "red" } " is positive, blue negative" }
+            span.keys.scripted {
+                kbd { "←" } " " kbd { "→" } " unit, " kbd { "l" } " layer, " kbd { "q" } " quantity, " kbd { "j" } " " kbd { "k" } " character"
+            }
         }
     }
 }
@@ -134,12 +154,24 @@ fn characters(scene: &Scene) -> Markup {
     let scale = scale(quantity, selection.unit, hidden);
     html! {
         @for (t, symbol) in scene.symbols.iter().take(scene.length).enumerate() {
-            @let value = quantity.values[t * hidden + selection.unit] / scale;
-            @let colour = if value >= 0.0 { "220,50,47" } else { "38,100,220" };
-            span style=(format!("background:rgba({colour},{:.2})", value.abs())) {
+            @let share = quantity.values[t * hidden + selection.unit] / scale;
+            @let [r, g, b] = colour(share);
+            span class=[letters(share)] style=(format!("background:rgba({r},{g},{b},{:.2})", share.abs())) {
                 @if *symbol == '\n' { "⏎\n" } @else if symbol.is_control() && *symbol != '\t' { "�" } @else { (symbol) }
             }
         }
+    }
+}
+
+/// Where the usual letters, black on light paper and white on dark, would not stand out: a colour too dark on light paper, or too
+/// bright on dark.
+fn letters(share: f32) -> Option<&'static str> {
+    if wants_white(on_paper(LIGHT_PAPER, share)) {
+        Some("white")
+    } else if wants_white(on_paper(DARK_PAPER, share)) {
+        None
+    } else {
+        Some("black")
     }
 }
 
@@ -149,15 +181,15 @@ fn found(scene: &Scene) -> Markup {
         @else {
             div.scroll tabindex="0" { table #found {
                 thead { tr {
-                    @for name in ["feature", "layer", "unit", "unit above feature", "correlation", "best of chance", "verdict"] {
-                        th scope="col" { (name) }
-                    }
+                    @for name in ["feature", "layer", "unit"] { th scope="col" { (name) } }
+                    th.scripted scope="col" { "unit above feature" }
+                    @for name in ["correlation", "best of chance", "verdict"] { th scope="col" { (name) } }
                 } }
                 tbody { @for f in &scene.findings { tr {
                     td { (f.feature) }
                     td { (f.layer) }
-                    td { button type="button" data-layer=(f.layer) data-unit=(f.unit) { (f.unit) } }
-                    td.strips data-layer=(f.layer) data-unit=(f.unit) data-feature=(f.feature) {}
+                    td { button type="button" data-layer=(f.layer) data-unit=(f.unit) disabled { (f.unit) } }
+                    td.strips.scripted data-layer=(f.layer) data-unit=(f.unit) data-feature=(f.feature) {}
                     td { (format!("{:.3}", f.correlation)) }
                     td { (format!("{:.3}", f.chance)) }
                     td { (verdict(f)) }
@@ -233,12 +265,6 @@ fn channel(quantity: &Quantity, count: usize, hidden: usize) -> Channel<'_> {
         scales,
         values: base64(&bytes),
     }
-}
-
-/// 1 for what lies between −1 and 1, else the unit's largest absolute value: the c of some units counts far.
-fn scale(quantity: &Quantity, unit: usize, hidden: usize) -> f32 {
-    let values = quantity.values.iter().skip(unit).step_by(hidden);
-    values.fold(1.0, |max, v| max.max(v.abs()))
 }
 
 /// The likeliest symbols after the one at t, with their probabilities in percent.

@@ -24,20 +24,47 @@ function share(t, unit = chosen.unit) {
   return values(channel())[t * layer().hidden + unit] / 127;
 }
 
+const rgb = (x) => palettes[chosen.palette][x >= 0 ? "positive" : "negative"];
+
 function colour(x) {
-  const [r, g, b] = palettes[chosen.palette][x >= 0 ? "positive" : "negative"];
+  const [r, g, b] = rgb(x);
   return `rgba(${r},${g},${b},${Math.abs(x).toFixed(2)})`;
 }
 
+// Whether white letters stand out more than black ones (WCAG 2).
+function wantsWhite(paper, x) {
+  const [r, g, b] = rgb(x).map((over, i) => {
+    const s = (paper[i] + Math.abs(x) * (over - paper[i])) / 255;
+    return s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4;
+  });
+  const luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  return 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05;
+}
+
+// Where letters must not be black on light paper or white on dark.
+function letters(x) {
+  if (wantsWhite([255, 255, 255], x)) return "white";
+  return wantsWhite([20, 23, 26], x) ? "" : "black";
+}
+
+const scaleName = (scale) => scale.toFixed(scale < 10 ? 1 : 0);
+
 function paint() {
-  spans.forEach((span, t) => { span.style.background = colour(share(t)); });
+  // A byte has few values.
+  const classes = {};
+  spans.forEach((span, t) => {
+    const x = share(t);
+    span.style.background = colour(x);
+    span.className = classes[x] ??= letters(x);
+  });
+  byId("positive").textContent = chosen.palette;
   byId("layer").value = chosen.layer;
   byId("quantity").value = chosen.quantity;
   byId("unit").value = chosen.unit;
   byId("unit").max = layer().hidden - 1;
   const scale = channel().scales[chosen.unit];
-  byId("low").textContent = "−" + scale.toPrecision(2);
-  byId("high").textContent = "+" + scale.toPrecision(2);
+  byId("low").textContent = "−" + scaleName(scale);
+  byId("high").textContent = "+" + scaleName(scale);
   byId("ramp").style.background = `linear-gradient(90deg,${colour(-1)},transparent,${colour(1)})`;
   [...byId("units").children].forEach((button, unit) => {
     button.setAttribute("aria-pressed", unit === chosen.unit);
@@ -96,8 +123,8 @@ function choose(change) {
 let shown = -1;
 
 function show(t) {
-  spans[shown]?.classList.remove("shown");
-  spans[t].classList.add("shown");
+  spans[shown]?.removeAttribute("aria-current");
+  spans[t].setAttribute("aria-current", "true");
   shown = t;
   const { name, scales } = channel();
   const value = (share(t) * scales[chosen.unit]).toFixed(2);
@@ -142,6 +169,8 @@ document.querySelectorAll("#found button").forEach((button) => {
     byId("text").scrollIntoView({ block: "nearest" });
   });
 });
+document.documentElement.classList.add("scripts");
+document.querySelectorAll("[disabled]").forEach((control) => { control.disabled = false; });
 strips();
 pictures();
 paint();

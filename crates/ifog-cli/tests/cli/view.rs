@@ -31,6 +31,19 @@ fn a_page_is_complete_and_the_units_are_listed() {
     assert_eq!(page.matches("background:rgba(").count(), 140);
     assert!(page.contains("\"layer\":1,\"quantity\":0,\"unit\":3"));
     assert!(page.contains("Saturated gates of layer 1"));
+    // Without the script too the controls and the legend say what is shown, and what would be empty is not.
+    for part in [
+        "<option value=\"1\" selected>1</option>",
+        "<option value=\"0\" selected>h</option>",
+        "max=\"15\" step=\"1\" value=\"3\" disabled",
+        "−1.0</span>",
+        "linear-gradient(90deg,rgb(38,100,220),transparent,rgb(220,50,47))",
+        "+1.0</span>",
+        "<section class=\"scripted\"><h2>All units of the layer</h2>",
+        ":root:not(.scripts) .scripted{display:none}",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
     // Nothing is fetched: the only addresses are names of formats.
     let addresses = page.matches("://").count();
     assert_eq!(
@@ -119,6 +132,8 @@ fn the_terminal_is_painted() {
             "run",
             "rhyme.txt",
             "--ansi",
+            "--layer",
+            "1",
             "--unit",
             "2",
             "--length",
