@@ -145,6 +145,14 @@ fn the_terminal_is_painted() {
     let plain = ansi().env("NO_COLOR", "1").run();
     assert!(!plain.succeeded().stdout.contains('\u{1b}'));
     assert!(plain.stdout.contains("the fog comes in"));
+    // One line says what is painted, and how to read it.
+    let header = |stdout: &str| stdout.lines().next().unwrap().to_owned();
+    let colours = "layer 1, unit 2, h: blue down to -1.0, white 0, red up to 1.0; ";
+    assert!(header(&painted.stdout).starts_with(colours));
+    let signs = "layer 1, unit 2, h: + above 0.5, - below -0.5; ";
+    assert!(header(&plain.stdout).starts_with(signs), "{}", plain.stdout);
+    // Black or white letters.
+    assert!(painted.stdout.contains("38;2;0;0;0;48;2;"));
 }
 
 #[test]
