@@ -4,7 +4,10 @@
 mod axis;
 mod paper;
 
+use std::ops::Range;
+
 use plotters::coord::Shift;
+use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -40,7 +43,7 @@ pub(crate) struct Series {
     pub(crate) band: Vec<(f64, f64, f64)>,
     /// How it is drawn.
     pub(crate) mark: Mark,
-    /// Number of its colour; the colours repeat after [`COLOURS`].
+    /// Number of its colour; after the last of [`COLOURS`] they come again in dashes.
     pub(crate) colour: usize,
 }
 
@@ -78,6 +81,13 @@ impl Series {
             Mark::Line | Mark::Dots => COLOURS[self.colour % COLOURS.len()],
         }
     }
+
+    /// Pixels drawn and left out of a line; `None` for one without gaps.
+    fn dashes(&self) -> Option<(i32, i32)> {
+        let round = self.colour / COLOURS.len();
+        let line = self.mark == Mark::Line && round > 0;
+        line.then(|| DASHES[(round - 1) % DASHES.len()])
+    }
 }
 
 impl Chart {
@@ -92,7 +102,7 @@ impl Chart {
     }
 
     fn drawn(&self, title: u32, caption: &[String]) -> Result<String, Failure> {
-        let height = title + PICTURE_HEIGHT + LINE_HEIGHT * caption.len() as u32;
+        let height = title + self.picture_height() + LINE_HEIGHT * caption.len() as u32;
         let mut svg = String::new();
         let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
         let drawn = self.draw(&area, title, caption);
@@ -106,7 +116,7 @@ impl Chart {
     fn draw(&self, area: &Area<'_>, title: u32, caption: &[String]) -> Drawn {
         area.fill(&PAPER)?;
         let (above, rest) = area.split_vertically(title);
-        let (picture, below) = rest.split_vertically(PICTURE_HEIGHT);
+        let (picture, below) = rest.split_vertically(self.picture_height());
         let at = Pos::new(HPos::Left, VPos::Top);
         if title > 0 {
             let style = text(20.0).into_text_style(area).pos(at);
@@ -118,23 +128,14 @@ impl Chart {
             below.draw(&Text::new(words.clone(), place, style))?;
         }
 
-        let bands = || self.series.iter().flat_map(|s| &s.band);
-        let points = || self.series.iter().flat_map(|s| &s.points);
-        let x = self
-            .x
-            .range(points().map(|p| p.0).chain(bands().map(|b| b.0)), 0.01);
-        let ys = points().map(|p| p.1);
-        let y = self
-            .y
-            .range(ys.chain(bands().flat_map(|b| [b.1, b.2])), 0.05);
-        let (x_marks, y_marks) = (self.x.marks(&x), self.y.marks(&y));
-        let widest = y_marks.iter().map(|(_, name)| letters(name)).max();
-        let y_label_area = 40 + widest.unwrap_or(0) as u32;
+        let x = self.x_range();
+        let (y, y_marks) = self.y_range();
+        let x_marks = self.x.marks(&x);
         let mut chart = ChartBuilder::on(&picture)
             .margin(MARGIN)
-            .margin_top(LEGEND_HEIGHT)
+            .margin_top(self.legend_height())
             .x_label_area_size(46)
-            .y_label_area_size(y_label_area)
+            .y_label_area_size(y_label_area(&y_marks))
             .build_cartesian_2d(Places::new(x, &x_marks), Places::new(y, &y_marks))?;
         chart
             .configure_mesh()
@@ -176,33 +177,91 @@ impl Chart {
                 chart.draw_series(dots)?;
                 continue;
             }
-            let width = if series.mark == Mark::Line { 2 } else { 1 };
+            let style = colour.stroke_width(if series.mark == Mark::Line { 2 } else { 1 });
             for piece in points
                 .split(|p| !finite(p))
                 .filter(|piece| !piece.is_empty())
             {
-                chart.draw_series(LineSeries::new(
-                    piece.iter().copied(),
-                    colour.stroke_width(width),
-                ))?;
+                let piece = piece.iter().copied();
+                match series.dashes() {
+                    None => chart.draw_series(LineSeries::new(piece, style))?,
+                    Some((drawn, left_out)) => {
+                        chart.draw_series(DashedLineSeries::new(piece, drawn, left_out, style))?
+                    }
+                };
             }
         }
-        self.draw_legend(&picture, MARGIN + y_label_area as i32)
+        self.draw_legend(&picture)
     }
 
-    /// One row above the picture from `left` on: it hides no data, and a narrow screen shows it first.
-    fn draw_legend(&self, picture: &Area<'_>, mut left: i32) -> Drawn {
-        for series in self.series.iter().filter(|s| !s.name.is_empty()) {
-            let y = LEGEND_HEIGHT as i32 / 2;
-            let swatch = [(left, y - 2), (left + 18, y + 2)];
-            picture.draw(&Rectangle::new(swatch, series.rgb().filled()))?;
+    fn x_range(&self) -> Range<f64> {
+        let points = self.series.iter().flat_map(|s| &s.points).map(|p| p.0);
+        let bands = self.series.iter().flat_map(|s| &s.band).map(|b| b.0);
+        self.x.range(points.chain(bands), 0.01)
+    }
+
+    /// With its marks.
+    fn y_range(&self) -> (Range<f64>, Vec<(f64, String)>) {
+        let points = self.series.iter().flat_map(|s| &s.points).map(|p| p.1);
+        let bands = self.series.iter().flat_map(|s| &s.band);
+        let range = self
+            .y
+            .range(points.chain(bands.flat_map(|b| [b.1, b.2])), 0.05);
+        let marks = self.y.marks(&range);
+        (range, marks)
+    }
+
+    fn picture_height(&self) -> u32 {
+        PICTURE_HEIGHT - LEGEND_HEIGHT + self.legend_height()
+    }
+
+    fn legend_height(&self) -> u32 {
+        let last = self.legend().last().map_or(0, |(row, ..)| row);
+        LEGEND_HEIGHT + LINE_HEIGHT * last
+    }
+
+    /// Names in the legend with their row and left edge, from where the y axis is, as many in a row as there is room for.
+    fn legend(&self) -> impl Iterator<Item = (u32, i32, &Series)> {
+        let start = MARGIN + y_label_area(&self.y_range().1) as i32;
+        let (mut row, mut left) = (0, start);
+        let named = self.series.iter().filter(|s| !s.name.is_empty());
+        named.map(move |series| {
+            let width = 46 + letters(&series.name);
+            if left > start && left + width > WIDTH as i32 {
+                (row, left) = (row + 1, start);
+            }
+            left += width;
+            (row, left - width, series)
+        })
+    }
+
+    /// Rows above the picture: they hide no data, and a narrow screen shows them first.
+    fn draw_legend(&self, picture: &Area<'_>) -> Drawn {
+        for (row, left, series) in self.legend() {
+            let y = (LEGEND_HEIGHT / 2 + LINE_HEIGHT * row) as i32;
+            let (start, end, style) = ((left, y), (left + 18, y), series.rgb().stroke_width(4));
+            match series.dashes() {
+                None => {
+                    let swatch = [(left, y - 2), (left + 18, y + 2)];
+                    picture.draw(&Rectangle::new(swatch, series.rgb().filled()))?;
+                }
+                Some((drawn, left_out)) => {
+                    let swatch = DashedPathElement::new([start, end], drawn, left_out, style);
+                    picture.draw(&swatch)?;
+                }
+            }
             let style = text(13.0).into_text_style(picture);
             let style = style.pos(Pos::new(HPos::Left, VPos::Center));
             picture.draw(&Text::new(series.name.clone(), (left + 24, y), style))?;
-            left += 46 + letters(&series.name);
         }
         Ok(())
     }
+}
+
+/// Room for the names of the marks and of the axis.
+fn y_label_area(marks: &[(f64, String)]) -> u32 {
+    let widest = marks.iter().map(|(_, name)| letters(name)).max();
+    40 + widest.unwrap_or(0) as u32
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -248,6 +307,8 @@ const LEGEND_HEIGHT: u32 = 30;
 const PICTURE_HEIGHT: u32 = 460;
 const LINE_HEIGHT: u32 = 20;
 const MARGIN: i32 = 16;
+/// Pixels drawn and left out where the colours come again, in this order.
+const DASHES: [(i32, i32); 2] = [(8, 5), (3, 3)];
 /// Characters of the caption's size that fit into the width.
 const CAPTION_COLUMNS: usize = 118;
 
@@ -294,6 +355,31 @@ mod tests {
         }
         // A picture that is complete by itself: no address but the name of the format.
         assert_eq!(svg.matches("://").count(), 1);
+    }
+
+    #[test]
+    fn more_series_than_colours_differ_and_have_a_place_in_the_legend() {
+        let line =
+            |n: usize| Series::line(format!("network {n:02}"), n, vec![(0.0, 1.0), (9.0, 2.0)]);
+        let of = |count: usize| Chart {
+            series: (0..count).map(line).collect(),
+            ..chart(Axis::linear("y"), Vec::new())
+        };
+        let looks = |n: usize| (line(n).rgb(), line(n).dashes());
+        for n in 0..18 {
+            assert!((0..n).all(|other| looks(other) != looks(n)), "{n}");
+        }
+        let many = of(18);
+        let places: Vec<_> = many.legend().map(|(row, left, _)| (row, left)).collect();
+        let inside = |(_, left): &(u32, i32)| left + 24 + letters("network 00") <= WIDTH as i32;
+        assert!(places.iter().all(inside) && places[17].0 > 0, "{places:?}");
+        assert_eq!(
+            many.picture_height() - of(4).picture_height(),
+            LINE_HEIGHT * places[17].0
+        );
+        let lines = |chart: &Chart| chart.picture().unwrap().matches("<polyline").count();
+        assert!(lines(&of(7)) > lines(&of(6)) + 20);
+        assert!(many.svg().unwrap().contains("network 17"));
     }
 
     #[test]
