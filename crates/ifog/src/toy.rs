@@ -78,6 +78,18 @@ impl Toy {
         states.iter().enumerate().map(step).collect()
     }
 
+    /// log₁₀ |∂h_t/∂h_1| for t = 1 … T, also where the gradient is beyond the numbers of f64; −∞ for a gradient of 0.
+    pub fn log10_gradients(&self, states: &[f64]) -> Vec<f64> {
+        let mut sum = 0.0;
+        let step = |(t, h): (usize, &f64)| {
+            if t > 0 {
+                sum += ((1.0 - h * h) * self.w_hh).abs().log10();
+            }
+            sum
+        };
+        states.iter().enumerate().map(step).collect()
+    }
+
     /// ∂h_T/∂h_1 by central differences with steps e and e/2, extrapolated (Richardson):
     ///
     /// ```text
@@ -195,6 +207,20 @@ mod tests {
             // 39 factors in another order, each product rounded.
             assert!((product / bptt - 1.0).abs() < 1e-13, "{product} {bptt}");
         }
+        for (log, gradient) in toy
+            .log10_gradients(&states)
+            .into_iter()
+            .zip(toy.gradients(&states))
+        {
+            // 39 logarithms of at most 4, each rounded, and their sum.
+            assert!((log - gradient.log10()).abs() < 1e-12, "{log} {gradient}");
+        }
+        // 3³⁹⁹⁹ and 0 have a logarithm too.
+        let still = vec![0.0; 4000];
+        assert_eq!(toy.gradient(&still), f64::INFINITY);
+        let log = toy.log10_gradients(&still)[3999];
+        assert!((log - 3999.0 * 3f64.log10()).abs() < 1e-8, "{log}");
+        assert_eq!(toy.log10_gradients(&[0.0, 1.0])[1], f64::NEG_INFINITY);
         assert_eq!(toy.gradient(&[0.3]), 1.0);
         assert_eq!(toy.gradient(&[]), 0.0);
     }

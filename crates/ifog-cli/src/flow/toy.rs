@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ifog::toy::{ROUNDING, Toy};
+use maud::html;
 use serde::Serialize;
 
 use super::Flow;
@@ -30,7 +31,11 @@ struct Run {
     x: f64,
     /// h_1 … h_T.
     h: Vec<f64>,
-    /// ∂h_T/∂h_1 by backpropagation through time.
+    /// ∂h_t/∂h_1 for t = 1 … T; none beyond the numbers of f64.
+    gradients: Vec<f64>,
+    /// log₁₀ |∂h_t/∂h_1|, also of those; none where the gradient is 0.
+    log10_gradients: Vec<f64>,
+    /// ∂h_T/∂h_1 by backpropagation through time; none beyond the numbers of f64.
     bptt: f64,
     /// The same by finite differences.
     finite_difference: f64,
@@ -57,6 +62,8 @@ pub(super) fn run(args: &Flow) -> Result<(), Failure> {
         let differ = (bptt - finite_difference).abs() > 100.0 * ROUNDING;
         Run {
             x,
+            gradients: toy.gradients(&h),
+            log10_gradients: toy.log10_gradients(&h),
             bptt,
             finite_difference,
             step_too_long: differ && followed(&toy, &h) < h.len(),
@@ -79,7 +86,12 @@ pub(super) fn run(args: &Flow) -> Result<(), Failure> {
             .collect(),
     };
     let draw = |out: &Path| {
-        let figures = table(&HEADING, &rows(&report));
+        let figures = html! {
+            (table(&HEADING, &rows(&report)))
+            h2 { "Fixed points" }
+            p.lead { "States that the unit stays in under the input 0, and what a deviation is multiplied by in each step." }
+            (table(&["h", "gain", "so it"], &points(&report)))
+        };
         write_chart(out, &chart(&toy, &report), &figures)
     };
     args.report.deliver(&report, draw, || print(args, &report))
@@ -106,15 +118,27 @@ fn print(args: &Flow, report: &Report) -> Result<(), Failure> {
     print_line(
         "fixed points under the input 0, and what a deviation is multiplied by in each step:",
     )?;
-    for p in &report.fixed_points {
+    for row in points(report) {
+        print_line(format!("h = {:>7}  gain {:<9} {}", row[0], row[1], row[2]))?;
+    }
+    Ok(())
+}
+
+/// State, gain, what comes of it.
+fn points(report: &Report) -> Vec<Vec<String>> {
+    let row = |p: &Point| {
         let verdict = if p.gain.abs() < 1.0 {
             "attracts: here the gradient vanishes"
         } else {
             "repels: here the gradient explodes"
         };
-        print_line(format!("h = {:>7.4}  gain {:<9.4} {verdict}", p.h, p.gain))?;
-    }
-    Ok(())
+        vec![
+            format!("{:.4}", p.h),
+            format!("{:.4}", p.gain),
+            verdict.to_owned(),
+        ]
+    };
+    report.fixed_points.iter().map(row).collect()
 }
 
 /// Why differences are not what backpropagation gives.
@@ -158,11 +182,22 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
         vec![
             r.x.to_string(),
             states,
-            gradient(r.bptt),
+            bptt(r),
             gradient(r.finite_difference),
         ]
     };
     report.runs.iter().map(row).collect()
+}
+
+/// By its logarithm where it is beyond the numbers of f64.
+fn bptt(run: &Run) -> String {
+    match run.log10_gradients.last() {
+        Some(log) if run.bptt.is_infinite() => {
+            let sign = if run.bptt < 0.0 { "-" } else { "" };
+            format!("{sign}10^{log:.1}")
+        }
+        _ => gradient(run.bptt),
+    }
 }
 
 /// Four digits.
@@ -187,7 +222,7 @@ fn chart(toy: &Toy, report: &Report) -> Chart {
         let dots = dots.take(followed(toy, &r.h));
         let dots = dots.filter(|d| d.1 > ROUNDING).collect();
         let dots = Series::line("", i, dots).drawn_as(Mark::Dots);
-        let line = over_steps(toy.gradients(&r.h)).collect();
+        let line = over_steps(r.gradients.clone()).collect();
         let line = Series::line(format!("x = {}", r.x), i, line);
         series.extend([line, dots]);
     }

@@ -19,6 +19,28 @@ fn the_toy_prints_the_figures_of_the_course() {
     assert!((bptt(2) / 5.6e-9 - 1.0).abs() < 0.01);
     let page = fs::read_to_string(folder.path("toy.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("9.0000"));
+    // The gradients that the chart shows, and the fixed points.
+    let numbers = |key: &str| -> Vec<f64> {
+        let numbers = report["runs"][0][key].as_array().unwrap();
+        numbers.iter().map(|n| n.as_f64().unwrap()).collect()
+    };
+    assert_eq!(numbers("gradients"), [1.0, 3.0, 9.0]);
+    assert!((numbers("log10_gradients")[2] - 9f64.log10()).abs() < 1e-12);
+    assert_eq!(page.matches("attracts: here the gradient").count(), 2);
+}
+
+/// At x = −0.5 the unit stays at 0 and each step multiplies by 3.
+#[test]
+fn gradients_beyond_all_numbers_are_given_by_their_logarithm() {
+    let folder = Folder::new();
+    let toy = || folder.ifog(["flow", "--toy", "--inputs", "-0.5", "--steps", "1001"]);
+    let report = toy().args(["--json"]).run().json();
+    let run = &report["runs"][0];
+    assert!(run["bptt"].is_null() && run["gradients"][1000].is_null());
+    let log = run["log10_gradients"][1000].as_f64().unwrap();
+    assert!((log - 477.121).abs() < 0.001, "{log}");
+    let stdout = toy().run().succeeded().stdout.clone();
+    assert!(stdout.contains("10^477.1"), "{stdout}");
 }
 
 #[test]
