@@ -13,6 +13,7 @@ use ifog::init::{Init, initial_parameters};
 use ifog::language_model::LanguageModel;
 use ifog::parameters::Layout;
 use ifog::vocabulary::{Mode, Vocabulary};
+use maud::{Markup, html};
 use serde::Serialize;
 
 use super::Flow;
@@ -94,6 +95,11 @@ struct Clipping {
 
 /// Measures the models named, or all four cells untrained.
 pub(super) fn run(args: &Flow) -> Result<(), Failure> {
+    if args.lags < 2 {
+        return Err(Failure::usage(
+            "--lags 1 leaves nothing to compare: the gradient of each lag is measured by that of lag 1; give at least 2",
+        ));
+    }
     level::level()?;
     let mut networks = Vec::new();
     for (path, name) in args.models.iter().zip(names_of(&args.models)) {
@@ -111,14 +117,19 @@ pub(super) fn run(args: &Flow) -> Result<(), Failure> {
         let (layout, weights) = (model.layout(), model.weights());
         let flow =
             Measured::measure(layout, weights, &tokens, config(args)).map_err(Failure::of)?;
-        let trained = Network::new(name, layout, weights, &flow);
+        let trained = Network::new(name.clone(), layout, weights, &flow);
         networks.push(Network {
             trained: true,
             clipping: clipping(path, &model),
             ..trained
         });
         if args.untrained {
-            networks.push(untrained(args, layout, &tokens)?);
+            // Beside several models it is told whose shape it has.
+            let of = match args.models.len() {
+                1 => layout.config().cell.name(),
+                _ => &name,
+            };
+            networks.push(untrained(args, of, layout, &tokens)?);
         }
     }
     if args.models.is_empty() {
@@ -139,7 +150,7 @@ pub(super) fn run(args: &Flow) -> Result<(), Failure> {
                 outputs: vocabulary.len(),
             };
             let layout = Layout::new(network).map_err(Failure::of)?;
-            networks.push(untrained(args, &layout, &tokens)?);
+            networks.push(untrained(args, cell.name(), &layout, &tokens)?);
         }
     }
     let report = Report {
@@ -149,15 +160,13 @@ pub(super) fn run(args: &Flow) -> Result<(), Failure> {
         summary: networks.iter().map(sentence).collect(),
         networks,
     };
-    let draw = |out: &Path| {
-        let figures = table(&HEADING, &rows(&report));
-        write_chart(out, &chart(&report), &figures)
-    };
+    let draw = |out: &Path| write_chart(out, &chart(&report), &figures(&report));
     args.report.deliver(&report, draw, || print(&report))
 }
 
-fn untrained(args: &Flow, layout: &Layout, tokens: &[u32]) -> Result<Network, Failure> {
-    let name = format!("{} untrained", layout.config().cell.name());
+/// A network of the same shape as `of`.
+fn untrained(args: &Flow, of: &str, layout: &Layout, tokens: &[u32]) -> Result<Network, Failure> {
+    let name = format!("{of} untrained");
     log(format_args!("measuring {name}"));
     // Before the weights are drawn.
     let config = config(args);
@@ -370,24 +379,93 @@ fn few_positions(network: &Network, asked: usize) -> Option<String> {
     })
 }
 
+/// What the training did to a gradient that was too long.
+fn clipped(clipping: &Clipping) -> String {
+    if clipping.clipped == 0.0 {
+        return format!("Clipping never bit in {} steps.", clipping.steps);
+    }
+    format!(
+        "Clipping bit in {:.1} % of {} steps and removed {:.0} % of the norm then.",
+        100.0 * clipping.clipped,
+        clipping.steps,
+        100.0 * clipping.removed
+    )
+}
+
+/// What is to be known beside the figures of a network.
+fn remarks(network: &Network, asked: usize) -> Vec<String> {
+    let few = few_positions(network, asked);
+    few.into_iter()
+        .chain(network.clipping.as_ref().map(clipped))
+        .collect()
+}
+
 fn print(report: &Report) -> Result<(), Failure> {
     print_table(&HEADING, &rows(report))?;
     print_line("")?;
     for (network, sentence) in report.networks.iter().zip(&report.summary) {
         print_line(sentence)?;
-        if let Some(few) = few_positions(network, report.positions) {
-            print_line(format!("  {few}"))?;
-        }
-        if let Some(clipping) = &network.clipping {
-            print_line(format!(
-                "  Clipping bit in {:.1} % of {} steps and removed {:.0} % of the norm then.",
-                100.0 * clipping.clipped,
-                clipping.steps,
-                100.0 * clipping.removed
-            ))?;
+        for remark in remarks(network, report.positions) {
+            print_line(format!("  {remark}"))?;
         }
     }
     Ok(())
+}
+
+/// What stands below the chart of a page.
+fn figures(report: &Report) -> Markup {
+    let parts = parts(report);
+    let lags = shown_lags(report.lags).map(|lag| format!("lag {lag}"));
+    let heading: Vec<String> = ["network".to_owned(), "gradient".to_owned()]
+        .into_iter()
+        .chain(lags)
+        .collect();
+    let heading: Vec<&str> = heading.iter().map(String::as_str).collect();
+    html! {
+        @for network in &report.networks {
+            @for remark in remarks(network, report.positions) { p { (network.name) ": " (remark) } }
+        }
+        (table(&HEADING, &rows(report)))
+        @if !parts.is_empty() {
+            h2 { "State and memory apart" }
+            p.lead {
+                "The two parts of the gradient in the top layer of an LSTM: medians, as multiples of the whole at lag 1."
+            }
+            (table(&heading, &parts))
+        }
+    }
+}
+
+/// A row for h and one for c of each network that has both.
+fn parts(report: &Report) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for network in &report.networks {
+        let Some(top) = network.layers.last().filter(|top| !top.c.is_empty()) else {
+            continue;
+        };
+        let whole = top.state.get(1).map_or(1.0, |n| n.median);
+        for (name, of, norms) in [
+            ("∂/∂h", network.name.as_str(), &top.h),
+            ("∂/∂c", "", &top.c),
+        ] {
+            let share = |lag: usize| norms.get(lag).map_or(f64::NAN, |n| n.median / whole);
+            let shares = shown_lags(report.lags).map(|lag| format!("{:.1e}", share(lag)));
+            rows.push(
+                [of.to_owned(), name.to_owned()]
+                    .into_iter()
+                    .chain(shares)
+                    .collect(),
+            );
+        }
+    }
+    rows
+}
+
+/// 1, 2, 5, 10 and so on, and the last.
+fn shown_lags(last: usize) -> impl Iterator<Item = usize> {
+    let decades = (0..).map_while(|exponent| 10usize.checked_pow(exponent));
+    let round = decades.flat_map(|decade| [1, 2, 5].map(|m| decade.saturating_mul(m)));
+    round.take_while(move |lag| *lag < last).chain([last])
 }
 
 /// A row a layer and gate; what belongs to the layer stands in its first row.
@@ -457,6 +535,29 @@ mod tests {
             let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
             assert_eq!(names_of(&paths), names);
         }
+    }
+
+    #[test]
+    fn lags_of_a_table_are_round_and_end_with_the_last() {
+        let of = |last| shown_lags(last).collect::<Vec<_>>();
+        assert_eq!(of(2), [1, 2]);
+        assert_eq!(of(12), [1, 2, 5, 10, 12]);
+        assert_eq!(of(100), [1, 2, 5, 10, 20, 50, 100]);
+        assert_eq!(of(usize::MAX).last(), Some(&usize::MAX));
+    }
+
+    #[test]
+    fn clipping_that_never_bit_has_removed_nothing() {
+        let of = |clipped, removed| Clipping {
+            steps: 765,
+            clipped,
+            removed,
+        };
+        assert_eq!(clipped(&of(0.0, 0.0)), "Clipping never bit in 765 steps.");
+        assert_eq!(
+            clipped(&of(0.04, 0.31)),
+            "Clipping bit in 4.0 % of 765 steps and removed 31 % of the norm then."
+        );
     }
 
     #[test]

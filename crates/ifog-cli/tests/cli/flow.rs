@@ -44,6 +44,45 @@ fn gradients_beyond_all_numbers_are_given_by_their_logarithm() {
 }
 
 #[test]
+fn a_single_lag_has_nothing_to_be_compared_with() {
+    let folder = Folder::new();
+    let refused = folder.ifog(["flow", "--lags", "1"]).run();
+    refused.refused(2, &["--lags 1", "at least 2"]);
+}
+
+/// The page says what the terminal says, and shows both parts of an LSTM's gradient.
+#[test]
+fn a_page_has_clipping_and_the_parts_of_the_state() {
+    let folder = Folder::new();
+    folder.small_model();
+    fs::create_dir(folder.path("other")).unwrap();
+    let model = fs::read(folder.path("run/model.safetensors")).unwrap();
+    folder.file("other/model.safetensors", model);
+    let flow = ["flow", "run", "other", "--untrained", "--text", "rhyme.txt"];
+    let sizes = ["--lags", "12", "--positions", "4", "--out", "flow.html"];
+    let stdout = folder
+        .ifog(flow)
+        .args(sizes)
+        .run()
+        .succeeded()
+        .stdout
+        .clone();
+    let page = fs::read_to_string(folder.path("flow.html")).unwrap();
+    let clipping = stdout.lines().find(|line| line.starts_with("  Clipping "));
+    let clipping = clipping.unwrap().trim();
+    assert!(
+        page.contains(&format!("<p>run: {clipping}</p>")),
+        "{clipping}"
+    );
+    for part in ["∂/∂h", "∂/∂c", "lag 12"] {
+        assert!(page.contains(part), "{part}");
+    }
+    for name in ["run untrained", "other untrained"] {
+        assert!(page.contains(name) && stdout.contains(name), "{name}");
+    }
+}
+
+#[test]
 fn differences_that_cannot_follow_are_explained() {
     let folder = Folder::new();
     let note = "cannot follow the gradient at x = -0.5:";
