@@ -102,7 +102,7 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .75rem;border-top:1px solid var(--line);text-align:right;white-space:nowrap}
 th{border-top:0}tr:has(>td:first-child:empty)>td{border-top-color:transparent}
 th:first-child,td:first-child{text-align:left;padding-left:0}
-th{color:var(--dim);font-weight:600}
+th{color:var(--dim);font-weight:600;white-space:normal;vertical-align:bottom}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;border:1px solid var(--line);border-radius:4px;padding:.75rem}
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px}
 ";
