@@ -72,15 +72,22 @@ function paint() {
   if (shown >= 0) show(shown);
 }
 
-// A pixel a character.
+// Of so many pixels at most: a canvas of more than 65,535 stays blank.
+const WIDEST = 4096;
+
+// A pixel a character or, of a long text, the mean of some.
 function strip(shareAt) {
   const canvas = document.createElement("canvas");
-  canvas.width = spans.length;
+  canvas.width = Math.min(spans.length, WIDEST);
   canvas.height = 1;
   const context = canvas.getContext("2d");
-  for (let t = 0; t < spans.length; t++) {
-    context.fillStyle = colour(shareAt(t));
-    context.fillRect(t, 0, 1, 1);
+  const start = (pixel) => Math.floor(pixel * spans.length / canvas.width);
+  for (let pixel = 0; pixel < canvas.width; pixel++) {
+    const [from, to] = [start(pixel), start(pixel + 1)];
+    let sum = 0;
+    for (let t = from; t < to; t++) sum += shareAt(t);
+    context.fillStyle = colour(sum / (to - from));
+    context.fillRect(pixel, 0, 1, 1);
   }
   return canvas;
 }
