@@ -66,9 +66,7 @@ function paint() {
   byId("low").textContent = "−" + scaleName(scale);
   byId("high").textContent = "+" + scaleName(scale);
   byId("ramp").style.background = `linear-gradient(90deg,${colour(-1)},transparent,${colour(1)})`;
-  [...byId("units").children].forEach((button, unit) => {
-    button.setAttribute("aria-pressed", unit === chosen.unit);
-  });
+  mark();
   if (shown >= 0) show(shown);
 }
 
@@ -107,6 +105,7 @@ function pictures() {
 // The small multiples: a strip for each unit.
 function strips() {
   const box = byId("units");
+  const held = box.contains(document.activeElement);
   box.replaceChildren();
   for (let unit = 0; unit < layer().hidden; unit++) {
     const button = document.createElement("button");
@@ -115,6 +114,19 @@ function strips() {
     button.addEventListener("click", () => choose({ unit }));
     box.append(button);
   }
+  mark();
+  if (held) box.children[chosen.unit].focus();
+}
+
+// The chosen strip is the one that Tab stops at, and has the focus if another had it.
+function mark() {
+  const box = byId("units");
+  const held = box.contains(document.activeElement);
+  [...box.children].forEach((button, unit) => {
+    button.setAttribute("aria-pressed", unit === chosen.unit);
+    button.tabIndex = unit === chosen.unit ? 0 : -1;
+  });
+  if (held) box.children[chosen.unit].focus();
 }
 
 function choose(change) {
@@ -154,9 +166,16 @@ const keys = {
   l: () => choose({ layer: (chosen.layer + 1) % DATA.layers.length }),
   q: () => choose({ quantity: (chosen.quantity + 1) % layer().channels.length }),
 };
+
+// Keys that mean something where the focus is: in a field, and in what an arrow scrolls.
+function taken(event) {
+  if (event.target.matches("select, input:not([type=checkbox])")) return true;
+  const box = event.target.closest(".scroll");
+  return box && box.scrollWidth > box.clientWidth && event.key.startsWith("Arrow");
+}
+
 document.addEventListener("keydown", (event) => {
-  const typing = ["INPUT", "SELECT"].includes(event.target.tagName);
-  if (typing || event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || !keys[event.key] || taken(event)) return;
   event.preventDefault();
   keys[event.key]();
 });
