@@ -3,10 +3,11 @@
 
 usage: check_view.py IFOG [SCREENSHOTS]
 
-Trains a small model and writes the pages of `train`, `view`, `flow`, `compare` and `task` with the binary IFOG. Checks of each,
-wide and narrow, light and dark: no message in the console, nothing wider than the window. Of `ifog view`: layer and unit change by click and by
-keyboard, the colour behind every character is that of its value, hovering shows the value and the candidates. SCREENSHOTS is a
-folder for pictures of all.
+Trains a small model and writes the pages of `train`, `view`, `flow`, `compare`, `task` and `forecast` with the binary IFOG. Checks of
+each, wide and narrow, light and dark: no message in the console, nothing wider than the window, and in a wide one no table that has to be
+scrolled. Of `ifog view`: layer and unit change by click and by keyboard, and the focus goes with them; the colour behind every
+character is that of its value in both palettes, and the character stands out from it; hovering shows the value and the candidates; a long
+text has strips; without a script the page says what it shows. SCREENSHOTS is a folder for pictures of all.
 
 Needs chromium and chromedriver (Debian: chromium, chromium-driver), without which it says so and checks nothing. Speaks
 WebDriver over HTTP itself, so that no package has to be installed.
@@ -24,7 +25,7 @@ import time
 import urllib.error
 import urllib.request
 
-ARROW_RIGHT = "\ue014"
+ARROW_LEFT, ARROW_RIGHT = "\ue012", "\ue014"
 # Two layers of different widths.
 WIDTHS = [24, 16]
 TEXT = 'the fog said "come in" on little feet (it sits),\n\tlooks 3 times and then "moves" on.\n' * 40
@@ -67,6 +68,14 @@ class Browser:
     def run(self, script):
         return self.post("/execute/sync", {"script": script, "args": []})
 
+    def scripts(self, run):
+        self.post("/goog/cdp/execute", {"cmd": "Emulation.setScriptExecutionDisabled", "params": {"value": not run}})
+
+    def press(self, keys):
+        """Keys for what has the focus."""
+        focus = next(iter(self.request("GET", "/element/active").values()))
+        self.post(f"/element/{focus}/value", {"text": keys})
+
     def element(self, selector):
         return next(iter(self.post("/element", {"using": "css selector", "value": selector}).values()))
 
@@ -106,8 +115,16 @@ def write_pages(ifog, folder):
     run("flow", "run", "--untrained", "--text", "fog.txt", "--lags", "40", "--positions", "8", "--out", "flow.html")
     run("compare", "fog.txt", "--hidden", "16", "--budget", "2", "--batch", "8", "--out", "compare.html")
     run("task", "order", "--length", "20", "--hidden", "16", "--sequences", "2000", "--out", "task.html")
-    pages = {name: folder / f"{name}.html" for name in ["view", "flow", "compare", "task"]}
+    run("flow", "--toy", "--out", "toy.html")
+    run("forecast", "--example", "sine", "--steps", "60", "--seeds", "2", "--out", "forecast.html")
+    pages = {name: folder / f"{name}.html" for name in ["view", "flow", "compare", "task", "toy", "forecast"]}
+    (folder / "long.txt").write_text(TEXT * 21)
+    run("view", "run", "long.txt", "--length", "70000", "--search", "400", "--layer", "1", "--unit", "3", "--out", "long.html")
     return {"train": folder / "run" / "report.html", **pages}
+
+
+# Of each table: how wide it is, and how much of that is seen.
+TABLES = "return [...document.querySelectorAll('table')].map((t) => [t.scrollWidth, t.parentNode.clientWidth])"
 
 
 def check_looks(browser, name, page, screenshots):
@@ -117,29 +134,48 @@ def check_looks(browser, name, page, screenshots):
             browser.look(size, scheme)
             inner, outer = browser.run("return [document.documentElement.scrollWidth, innerWidth]")
             assert inner <= outer, f"{name}: {inner} pixels wide in a window of {outer}"
+            for table, shown in browser.run(TABLES):
+                assert table <= shown or width != "wide", f"{name}: a table takes {table} of {shown} pixels"
             if screenshots:
                 browser.screenshot(screenshots / f"{name}-{width}-{scheme}.png")
     messages = browser.messages()
     assert not messages, f"{name}: the console has messages: {messages}"
 
 
-# For every character: the colour that the browser shows, and the value that asks for it.
+# For every character: the colour that the browser shows, that of the letter and of the paper, and the value that asks for it.
 COLOURS = """
 const bytes = Uint8Array.from(atob(channel().values), c => c.charCodeAt(0));
 const values = new Int8Array(bytes.buffer);
-return [...document.getElementById('text').children].map((span, t) =>
-  [getComputedStyle(span).backgroundColor, values[t * layer().hidden + chosen.unit] / 127]);
+const paper = getComputedStyle(document.body).backgroundColor;
+return [...document.getElementById('text').children].map((span, t) => {
+  const { backgroundColor, color } = getComputedStyle(span);
+  return [backgroundColor, color, paper, values[t * layer().hidden + chosen.unit] / 127];
+});
 """
+HUES = {"red": ([220, 50, 47], [38, 100, 220]), "orange": ([230, 145, 0], [0, 114, 178])}
 
 
-def check_colours(browser):
+def luminance(rgb):
+    """Of WCAG 2."""
+    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in (part / 255 for part in rgb)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def check_colours(browser, palette="red"):
+    def numbers(colour):
+        return [float(x) for x in colour[colour.index("(") + 1:-1].split(",")]
+
     shown = browser.run(COLOURS)
     assert len(shown) > 10, "the page shows no text"
-    for colour, value in shown:
-        parts = [float(x) for x in colour[colour.index("(") + 1:-1].split(",")]
-        (r, _, b), alpha = parts[:3], parts[3] if len(parts) > 3 else 1.0
+    for colour, letter, paper, value in shown:
+        parts = numbers(colour)
+        hue, alpha = parts[:3], parts[3] if len(parts) > 3 else 1.0
         assert abs(alpha - abs(value)) < 0.01, f"{colour} for {value}"
-        assert (r > b) == (value >= 0) or alpha == 0, f"{colour} for {value}"
+        assert hue == HUES[palette][value < 0] or alpha == 0, f"{colour} for {value}"
+        mixed = [p + alpha * (c - p) for p, c in zip(numbers(paper), hue)]
+        dark, bright = sorted([luminance(mixed), luminance(numbers(letter))])
+        contrast = (bright + 0.05) / (dark + 0.05)
+        assert contrast >= 4.5, f"{letter} on {colour} on {paper}: a contrast of {contrast:.2f}"
     return len(shown)
 
 
@@ -150,8 +186,6 @@ def check_view(browser, page):
     first, units = browser.run(unit), WIDTHS[0]
     strips = browser.run("return [...document.querySelectorAll('#found .strips')].map((cell) => cell.children.length)")
     assert len(strips) > 4 and set(strips) == {2}, f"every finding has its unit and its feature as strips: {strips}"
-    wide, shown = browser.run("const t = document.getElementById('found'); return [t.scrollWidth, t.parentNode.clientWidth]")
-    assert wide <= shown, f"the findings take {wide} of {shown} pixels"
     count = check_colours(browser)
     browser.click("#next")
     assert browser.run(unit) == (first + 1) % units, "a click on next changes the unit"
@@ -174,9 +208,74 @@ def check_view(browser, page):
     browser.type("#text", "jj")
     status = browser.run("return document.getElementById('status').textContent")
     assert status.startswith(json.dumps(TEXT[6])), f"a key goes to the character after the next: {status!r}"
+    check_keys(browser)
+    browser.click("#palette")
+    words = browser.run("return document.querySelector('#positive').parentNode.textContent")
+    assert words == "orange is positive, blue negative", words
+    for quantity in [0, 2, 3]:
+        browser.run(f"choose({{ quantity: {quantity} }})")
+        for scheme in ["light", "dark"]:
+            browser.look(SIZES["wide"], scheme)
+            check_colours(browser, "orange")
+    browser.click("#palette")
+    check_colours(browser)
+    browser.look(SIZES["wide"], "light")
     messages = browser.messages()
     assert not messages, f"the console has messages: {messages}"
     return count
+
+
+def check_keys(browser):
+    """The focus stays where it was, and keys keep their meaning wherever it is."""
+    focus = "return [...document.getElementById('units').children].indexOf(document.activeElement)"
+    stops = "return [...document.querySelectorAll('#units button')].filter((button) => button.tabIndex === 0).length"
+    unit = "return chosen.unit"
+    browser.click("#units button:nth-child(6)")
+    for keys, place in [("l", 5), ("q", 5), (ARROW_RIGHT, 6), (ARROW_LEFT, 5)]:
+        browser.press(keys)
+        found = browser.run(focus), browser.run(unit), browser.run(stops)
+        assert found == (place, place, 1), f"after {keys!r} the focus, the unit and the tab stops are {found}"
+    browser.click("#palette")
+    browser.press(ARROW_RIGHT)
+    assert browser.run(unit) == 6, "an arrow changes the unit after a click on the palette"
+    browser.click("#palette")
+    browser.type("#unit", ARROW_RIGHT)
+    assert browser.run(unit) == 6, "in a field an arrow moves the cursor"
+    browser.type("#found button", ARROW_RIGHT)
+    assert browser.run(unit) == 7, "an arrow in a table that is seen as a whole changes the unit"
+    browser.look(SIZES["narrow"], "light")
+    browser.type("#found button", ARROW_RIGHT)
+    assert browser.run(unit) == 7, "an arrow in a table that can be scrolled scrolls it"
+    browser.look(SIZES["wide"], "light")
+
+
+# The last pixel of the first strip: red, green, blue, opacity.
+LAST_PIXEL = """
+const strip = document.querySelector('#units canvas');
+return [...strip.getContext('2d').getImageData(strip.width - 1, 0, 1, 1).data];
+"""
+
+
+def check_long(browser, page):
+    """Strips of more characters than a canvas has pixels."""
+    browser.open(page)
+    assert browser.run("return spans.length") > 65535
+    assert browser.run(LAST_PIXEL)[3] > 0, "a strip of a long text is blank"
+
+
+def check_scriptless(browser, page, screenshots):
+    """What is shown by the file alone."""
+    browser.scripts(False)
+    browser.open(page)
+    shown = browser.run("return ['layer', 'quantity', 'unit'].map((id) => document.getElementById(id).value)")
+    assert shown == ["1", "0", "3"], f"without a script the page shows {shown}"
+    ramp = browser.run("return getComputedStyle(document.getElementById('ramp')).backgroundImage")
+    assert "rgb(220, 50, 47)" in ramp, f"without a script the legend is {ramp}"
+    seen = browser.run("return [...document.querySelectorAll('.scripted')].filter((part) => part.offsetParent).length")
+    assert seen == 0, "what needs a script is hidden without one"
+    if screenshots:
+        browser.screenshot(screenshots / "view-scriptless.png")
+    browser.scripts(True)
 
 
 def free_port():
@@ -204,6 +303,8 @@ def main(ifog, screenshots):
             for name, page in pages.items():
                 check_looks(browser, name, page, screenshots)
             count = check_view(browser, pages["view"])
+            check_long(browser, folder / "long.html")
+            check_scriptless(browser, folder / "long.html", screenshots)
             browser.request("DELETE", "")
         print(f"{', '.join(pages)}: {len(SIZES)} sizes, light and dark, and {count} coloured characters: all checks passed")
     finally:
