@@ -41,6 +41,8 @@ pub(crate) struct Series {
     pub(crate) points: Vec<(f64, f64)>,
     /// (x, low, high) of a range around the line, quantiles for instance.
     pub(crate) band: Vec<(f64, f64, f64)>,
+    /// Its name in the legend; without one it takes no place there.
+    pub(crate) band_name: String,
     /// How it is drawn.
     pub(crate) mark: Mark,
     /// Number of its colour; after the last of [`COLOURS`] they come again in dashes.
@@ -65,6 +67,7 @@ impl Series {
             name: name.into(),
             points,
             band: Vec::new(),
+            band_name: String::new(),
             mark: Mark::Line,
             colour,
         }
@@ -131,11 +134,14 @@ impl Chart {
         let x = self.x_range();
         let (y, y_marks) = self.y_range();
         let x_marks = self.x.marks(&x);
+        let y_label_area = y_label_area(&y_marks);
+        let plot = WIDTH as i32 - 2 * MARGIN - y_label_area as i32;
         let mut chart = ChartBuilder::on(&picture)
             .margin(MARGIN)
+            .margin_right(MARGIN.max(overhang(&x_marks, &x, plot)))
             .margin_top(self.legend_height())
             .x_label_area_size(46)
-            .y_label_area_size(y_label_area(&y_marks))
+            .y_label_area_size(y_label_area)
             .build_cartesian_2d(Places::new(x, &x_marks), Places::new(y, &y_marks))?;
         chart
             .configure_mesh()
@@ -168,12 +174,12 @@ impl Chart {
             let high = series.band.iter().rev().map(|&(x, _, high)| (x, high));
             let outline: Vec<_> = low.chain(high).map(|p| place(&p)).filter(finite).collect();
             if !outline.is_empty() {
-                chart.draw_series([Polygon::new(outline, colour.mix(0.18).filled())])?;
+                chart.draw_series([Polygon::new(outline, colour.mix(BAND).filled())])?;
             }
             let points: Vec<_> = series.points.iter().map(place).collect();
             if series.mark == Mark::Dots {
                 let dots = points.iter().filter(|p| finite(p));
-                let dots = dots.map(|p| Circle::new(*p, 3, colour.mix(0.75).filled()));
+                let dots = dots.map(|p| Circle::new(*p, RADIUS, colour.mix(DOT).filled()));
                 chart.draw_series(dots)?;
                 continue;
             }
@@ -220,41 +226,71 @@ impl Chart {
         LEGEND_HEIGHT + LINE_HEIGHT * last
     }
 
-    /// Names in the legend with their row and left edge, from where the y axis is, as many in a row as there is room for.
-    fn legend(&self) -> impl Iterator<Item = (u32, i32, &Series)> {
+    /// What is named in the legend with its row and left edge, from where the y axis is, as many in a row as there is room for.
+    fn legend(&self) -> impl Iterator<Item = (u32, i32, Named<'_>)> {
         let start = MARGIN + y_label_area(&self.y_range().1) as i32;
         let (mut row, mut left) = (0, start);
-        let named = self.series.iter().filter(|s| !s.name.is_empty());
-        named.map(move |series| {
-            let width = 46 + letters(&series.name);
+        let named = self.series.iter().flat_map(|series| {
+            let of_line = (series.name.as_str(), series, false);
+            [of_line, (series.band_name.as_str(), series, true)]
+        });
+        let named = named.filter(|(name, ..)| !name.is_empty());
+        named.map(move |(name, series, is_band)| {
+            let width = 46 + letters(name);
             if left > start && left + width > WIDTH as i32 {
                 (row, left) = (row + 1, start);
             }
             left += width;
-            (row, left - width, series)
+            let named = Named {
+                name,
+                series,
+                is_band,
+            };
+            (row, left - width, named)
         })
     }
 
     /// Rows above the picture: they hide no data, and a narrow screen shows them first.
     fn draw_legend(&self, picture: &Area<'_>) -> Drawn {
-        for (row, left, series) in self.legend() {
+        for (row, left, named) in self.legend() {
             let y = (LEGEND_HEIGHT / 2 + LINE_HEIGHT * row) as i32;
-            let (start, end, style) = ((left, y), (left + 18, y), series.rgb().stroke_width(4));
-            match series.dashes() {
-                None => {
-                    let swatch = [(left, y - 2), (left + 18, y + 2)];
-                    picture.draw(&Rectangle::new(swatch, series.rgb().filled()))?;
-                }
-                Some((drawn, left_out)) => {
-                    let swatch = DashedPathElement::new([start, end], drawn, left_out, style);
-                    picture.draw(&swatch)?;
-                }
-            }
+            named.draw_swatch(picture, left, y)?;
             let style = text(13.0).into_text_style(picture);
             let style = style.pos(Pos::new(HPos::Left, VPos::Center));
-            picture.draw(&Text::new(series.name.clone(), (left + 24, y), style))?;
+            picture.draw(&Text::new(named.name.to_owned(), (left + 24, y), style))?;
         }
         Ok(())
+    }
+}
+
+/// A name in the legend.
+struct Named<'a> {
+    name: &'a str,
+    series: &'a Series,
+    /// Of its band, not of the line or the dots.
+    is_band: bool,
+}
+
+impl Named<'_> {
+    /// As it is drawn in the picture.
+    fn draw_swatch(&self, picture: &Area<'_>, left: i32, y: i32) -> Drawn {
+        let colour = self.series.rgb();
+        let swatch = |half: i32| [(left, y - half), (left + 18, y + half)];
+        if self.is_band {
+            return picture.draw(&Rectangle::new(swatch(6), colour.mix(BAND).filled()));
+        }
+        if self.series.mark == Mark::Dots {
+            let dot = colour.mix(DOT).filled();
+            return picture.draw(&Circle::new((left + 9, y), RADIUS, dot));
+        }
+        match self.series.dashes() {
+            None => picture.draw(&Rectangle::new(swatch(2), colour.filled())),
+            Some((drawn, left_out)) => {
+                let line = [(left, y), (left + 18, y)];
+                let style = colour.stroke_width(4);
+                picture.draw(&DashedPathElement::new(line, drawn, left_out, style))
+            }
+        }
     }
 }
 
@@ -262,6 +298,15 @@ impl Chart {
 fn y_label_area(marks: &[(f64, String)]) -> u32 {
     let widest = marks.iter().map(|(_, name)| letters(name)).max();
     40 + widest.unwrap_or(0) as u32
+}
+
+/// Pixels by which the last mark's name stands out to the right of a plot so wide.
+fn overhang(marks: &[(f64, String)], range: &Range<f64>, plot: i32) -> i32 {
+    let Some((place, name)) = marks.last() else {
+        return 0;
+    };
+    let share = (range.end - place) / (range.end - range.start);
+    letters(name) / 2 - (share * f64::from(plot)) as i32
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -309,6 +354,12 @@ const LINE_HEIGHT: u32 = 20;
 const MARGIN: i32 = 16;
 /// Pixels drawn and left out where the colours come again, in this order.
 const DASHES: [(i32, i32); 2] = [(8, 5), (3, 3)];
+/// Of a dot.
+const RADIUS: i32 = 3;
+/// Opacity of a dot.
+const DOT: f64 = 0.75;
+/// Opacity of a band.
+const BAND: f64 = 0.18;
 /// Characters of the caption's size that fit into the width.
 const CAPTION_COLUMNS: usize = 118;
 
@@ -327,6 +378,7 @@ mod tests {
             series: vec![
                 Series {
                     band: points.iter().map(|&(x, y)| (x, y / 2.0, y * 2.0)).collect(),
+                    band_name: "half to double".to_owned(),
                     ..Series::line("lstm", 0, points.clone())
                 },
                 Series::line("dots", 1, points.clone()).drawn_as(Mark::Dots),
@@ -350,6 +402,7 @@ mod tests {
             "prefers-color-scheme:dark",
             "<polygon",
             "<circle",
+            "half to double",
         ] {
             assert!(svg.contains(part), "{part} is not in {svg}");
         }
@@ -401,5 +454,36 @@ mod tests {
     fn captions_are_wrapped_between_words() {
         assert_eq!(wrap("aa bb  cc d", 5), ["aa bb", "cc d"]);
         assert_eq!(wrap("", 5), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_name_of_the_last_mark_has_room() {
+        let marks = |place: f64| [(place, "12/26/2018".to_owned())];
+        // Half of 10 letters of 8 pixels, less what is left of the plot.
+        assert_eq!(overhang(&marks(100.0), &(0.0..100.0), 700), 40);
+        assert_eq!(overhang(&marks(99.0), &(0.0..100.0), 700), 33);
+        assert_eq!(overhang(&[], &(0.0..100.0), 700), 0);
+        let points = vec![(0.0, 1.0), (1.0, 2.0)];
+        let wide = Chart {
+            x: Axis {
+                ticks: vec![(1.0, "0123456789 0123456789".to_owned())],
+                ..Axis::linear("x")
+            },
+            ..chart(Axis::linear("y"), points)
+        };
+        let svg = wide.svg().unwrap();
+        let name = svg
+            .split("<text")
+            .find(|t| t.contains("0123456789 0123456789"));
+        let x = name.and_then(|t| {
+            t.split("x=\"")
+                .nth(1)?
+                .split('"')
+                .next()?
+                .parse::<i32>()
+                .ok()
+        });
+        // Anchored in its middle; a letter is 7 to 8 pixels wide.
+        assert!(x.unwrap() + 21 * 8 / 2 <= WIDTH as i32, "{x:?}");
     }
 }
