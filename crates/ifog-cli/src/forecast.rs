@@ -4,6 +4,7 @@ mod dates;
 mod report;
 mod sheet;
 mod table;
+mod verdict;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,10 +21,10 @@ use crate::args::{at_least_one, cell_parser, not_negative, positive, positive_sh
 use crate::failure::Failure;
 use crate::level;
 use crate::output::{log, print_json, print_line};
-use crate::page;
 use crate::picture_file::{Kind, write_chart};
-use report::{HEADING, Next, Report, chart, print, rows_of};
+use report::{Next, Report, chart, details, print};
 use table::Table;
+use verdict::unlearnt;
 
 /// Forecast a series from all values so far, and say whether the network knows more than the last value does.
 ///
@@ -190,11 +191,7 @@ fn save(args: &Forecast, forecaster: &Forecaster, table: &Table) -> Result<(), F
 
 fn draw(args: &Forecast, report: &Report) -> Result<(), Failure> {
     match &args.out {
-        Some(out) => write_chart(
-            out,
-            &chart(report),
-            &page::table(&HEADING, &rows_of(report)),
-        ),
+        Some(out) => write_chart(out, &chart(report), &details(report)),
         None => Ok(()),
     }
 }
@@ -217,6 +214,9 @@ fn use_kept(args: &Forecast, model: &Path, csv: &Path) -> Result<(), Failure> {
     let Some(forecast) = forecasts.last().filter(finite) else {
         return Err(unusable("what it forecasts is not a number".to_owned()));
     };
+    if let Some(note) = unlearnt(forecaster.unlearnt(), forecaster.networks()) {
+        log(note);
+    }
     let next = Next::after(&table, forecaster.horizon(), forecast);
     if args.json {
         return print_json(&next);

@@ -34,6 +34,11 @@ pub(crate) fn print_table(heading: &[&str], rows: &[Vec<String>]) -> Result<(), 
     Ok(())
 }
 
+/// How many there are of what a word names: 1 row, 2 rows.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A number with so many decimals, or a dash where there is none.
 pub(crate) fn decimals(x: f64, digits: usize) -> String {
     match x.is_nan() {

@@ -242,6 +242,18 @@ impl Forecaster {
         self.scales.len()
     }
 
+    /// How many networks there are.
+    pub fn networks(&self) -> usize {
+        self.networks.len()
+    }
+
+    /// How many of them learnt nothing: the training kept the weights of its start, and they forecast persistence to the last bit.
+    pub fn unlearnt(&self) -> usize {
+        let decoder = self.layout.decoder_weight().start..self.layout.decoder_bias().end;
+        let silent = |parameters: &&Vec<f32>| parameters[decoder.clone()].iter().all(|p| *p == 0.0);
+        self.networks.iter().filter(silent).count()
+    }
+
     /// h, in rows.
     pub fn horizon(&self) -> usize {
         self.horizon
@@ -400,6 +412,26 @@ mod tests {
         let mut later = series;
         later[240..].fill(-1e3);
         assert_eq!(forecaster, train(config(0), &[later], 240).unwrap());
+    }
+
+    #[test]
+    fn networks_that_learnt_nothing_are_counted_and_say_persistence() {
+        // Of what never moves nothing can be learnt, of what goes on as it went something.
+        let two = ForecastConfig {
+            networks: 2,
+            ..config(0)
+        };
+        for (series, unlearnt) in [(vec![4.0; 300], 2), (example::ar2(300, 1).values, 0)] {
+            let columns = [series];
+            let forecaster = train(two, &columns, 240).unwrap();
+            let each = forecaster.each(&columns).unwrap();
+            let persistent = each.iter().filter(|said| **said == columns[0]);
+            assert_eq!(
+                (forecaster.unlearnt(), persistent.count()),
+                (unlearnt, unlearnt)
+            );
+            assert_eq!(forecaster.networks(), 2);
+        }
     }
 
     #[test]

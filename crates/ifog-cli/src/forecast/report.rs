@@ -3,12 +3,15 @@
 use ifog::forecast::evaluation::Evaluation;
 use ifog::forecast::scores::Scores;
 use ifog::forecast::{Forecast, Forecaster, NOMINAL};
+use maud::{Markup, html};
 use serde::Serialize;
 
 use super::table::Table;
+use super::verdict::{unlearnt, verdict};
 use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
-use crate::output::{print_line, print_table};
+use crate::output::{counted, print_line, print_table};
+use crate::page::table;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -51,6 +54,8 @@ struct Spread {
     mean: f64,
     /// Of one network there is none.
     deviation: Option<f64>,
+    /// How many of them learnt nothing beyond persistence.
+    unlearnt: usize,
 }
 
 /// The forecast of the row `horizon` rows after the last one.
@@ -119,9 +124,10 @@ impl Report {
                 rmse: evaluation.each.iter().map(|s| s.rmse).collect(),
                 mean,
                 deviation,
+                unlearnt: forecaster.unlearnt(),
             },
             diebold_mariano: evaluation.diebold_mariano,
-            verdict: verdict(evaluation),
+            verdict: verdict(evaluation, forecaster.unlearnt()),
             nominal: NOMINAL,
             coverage: evaluation.coverage,
             next: Next::after(table, forecaster.horizon(), &evaluation.next),
@@ -139,6 +145,24 @@ impl Report {
     }
 }
 
+impl Spread {
+    fn sentence(&self) -> String {
+        let networks = self.rmse.len();
+        let deviation = |d| format!(" ± {}", number(d));
+        let spread = format!(
+            "{} on {} own: RMSE {}{}",
+            counted(networks, "network"),
+            if networks == 1 { "its" } else { "their" },
+            number(self.mean),
+            self.deviation.map_or(String::new(), deviation),
+        );
+        match unlearnt(self.unlearnt, networks) {
+            Some(note) => format!("{spread}; {note}"),
+            None => spread,
+        }
+    }
+}
+
 impl Next {
     pub(super) fn after(table: &Table, horizon: usize, forecast: &Forecast) -> Self {
         Self {
@@ -152,8 +176,8 @@ impl Next {
 
     pub(super) fn sentence(&self, column: &str) -> String {
         format!(
-            "{column} {} row(s) after {}: {}, with {:.0} % between {} and {}",
-            self.horizon,
+            "{column} {} after {}: {}, with {:.0} % between {} and {}",
+            counted(self.horizon, "row"),
             self.after,
             number(self.value),
             100.0 * NOMINAL,
@@ -163,45 +187,7 @@ impl Next {
     }
 }
 
-/// What the figures allow to say.
-fn verdict(evaluation: &Evaluation) -> String {
-    let network = &evaluation.network;
-    let Some(skill) = evaluation.skill(network) else {
-        return "The value does not change in the test rows: persistence makes no error, and nothing can beat it."
-            .to_owned();
-    };
-    let percent = 100.0 * skill.abs();
-    let first = match evaluation.diebold_mariano {
-        None => format!(
-            "The network's error is {percent:.1} % {} than that of persistence, but {} test rows are too few to tell that from \
-             chance",
-            if skill > 0.0 { "smaller" } else { "larger" },
-            evaluation.forecasts.len()
-        ),
-        Some(dm) if skill > 0.0 && dm > 2.0 => format!(
-            "The network beats persistence: its error is {percent:.1} % smaller, which is beyond chance"
-        ),
-        Some(dm) if skill < 0.0 && dm < -2.0 => {
-            format!("The network is worse than persistence: its error is {percent:.1} % larger")
-        }
-        Some(_) => format!(
-            "The network does not beat persistence: the difference of {percent:.1} % is within chance"
-        ),
-    };
-    let second = match evaluation.autoregression {
-        Some((order, ar)) if ar.rmse <= network.rmse => {
-            format!("; AR({order}) is simpler and no worse.")
-        }
-        Some((order, ar)) if network.rmse > 0.0 => format!(
-            "; AR({order}) is {:.1} % worse than it.",
-            100.0 * (ar.rmse / network.rmse - 1.0)
-        ),
-        _ => ".".to_owned(),
-    };
-    first + &second
-}
-
-pub(super) fn rows_of(report: &Report) -> Vec<Vec<String>> {
+fn rows_of(report: &Report) -> Vec<Vec<String>> {
     let row = |m: &Method| {
         let percent = |x: Option<f64>, unit: f64| {
             x.map_or("–".to_owned(), |x| format!("{:.2} %", unit * x))
@@ -220,27 +206,36 @@ pub(super) fn rows_of(report: &Report) -> Vec<Vec<String>> {
 
 pub(super) fn print(report: &Report) -> Result<(), Failure> {
     print_line(format!(
-        "{}: {} rows, the last {} forecast {} row(s) ahead",
-        report.column, report.rows, report.test_rows, report.horizon
+        "{}: {}, the last {} forecast {} ahead",
+        report.column,
+        counted(report.rows, "row"),
+        report.test_rows,
+        counted(report.horizon, "row")
     ))?;
     for note in &report.notes {
         print_line(format!("note: {note}"))?;
     }
     print_table(&HEADING, &rows_of(report))?;
-    let Spread {
-        rmse,
-        mean,
-        deviation,
-    } = &report.seeds;
     print_line(format!(
-        "{} network(s) on their own: RMSE {}{}; {}",
-        rmse.len(),
-        number(*mean),
-        deviation.map_or(String::new(), |d| format!(" ± {}", number(d))),
+        "{}; {}",
+        report.seeds.sentence(),
         report.coverage()
     ))?;
     print_line(&report.verdict)?;
     print_line(report.next.sentence(&report.column))
+}
+
+/// What a page has below the chart.
+pub(super) fn details(report: &Report) -> Markup {
+    html! {
+        (table(&HEADING, &rows_of(report)))
+        p { (report.seeds.sentence()) "." }
+        p { "Next: " (report.next.sentence(&report.column)) "." }
+        @if !report.notes.is_empty() {
+            h2 { "Notes on the file" }
+            ul { @for note in &report.notes { li { (note) } } }
+        }
+    }
 }
 
 /// The last rows of the test part, as many as can be told apart.
@@ -248,12 +243,22 @@ pub(super) fn chart(report: &Report) -> Chart {
     let shown = &report.test[report.test.len().saturating_sub(SHOWN)..];
     let at = |t: usize| t as f64;
     let rows = || shown.iter().enumerate();
-    let every = (shown.len() / 6).max(1);
-    let ticks = rows().step_by(every).map(|(t, r)| (at(t), r.label.clone()));
+    let longest = shown.iter().map(|r| r.label.chars().count()).max();
+    let marks = (LABEL_LETTERS / (longest.unwrap_or(0) + 3)).clamp(2, 7);
+    let ticks = rows().step_by(shown.len().div_ceil(marks).max(1));
+    let ticks = ticks.map(|(t, r)| (at(t), r.label.clone()));
+    let part = match report.test.len() {
+        all if all > shown.len() => format!("The last {} of {all} test rows. ", shown.len()),
+        _ => String::new(),
+    };
     Chart {
-        title: format!("{}, {} row(s) ahead", report.column, report.horizon),
+        title: format!(
+            "{}, {} ahead",
+            report.column,
+            counted(report.horizon, "row")
+        ),
         caption: format!(
-            "Each value is forecast from the rows before it alone; {}. {}",
+            "{part}Each value is forecast from the rows before it alone; {}. {}",
             report.coverage(),
             report.verdict
         ),
@@ -271,6 +276,7 @@ pub(super) fn chart(report: &Report) -> Chart {
             .drawn_as(Mark::Dots),
             Series {
                 band: rows().map(|(t, r)| (at(t), r.low, r.high)).collect(),
+                band_name: format!("{:.0} % interval", 100.0 * report.nominal),
                 ..Series::line(
                     "network",
                     1,
@@ -289,6 +295,8 @@ fn number(x: f64) -> String {
     }
 }
 
-pub(super) const HEADING: [&str; 6] = ["method", "RMSE", "MAE", "MAPE", "direction", "skill"];
+const HEADING: [&str; 6] = ["method", "RMSE", "MAE", "MAPE", "direction", "skill"];
+/// Letters that fit below the chart.
+const LABEL_LETTERS: usize = 90;
 /// Rows in the chart.
 const SHOWN: usize = 250;

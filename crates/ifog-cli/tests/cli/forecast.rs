@@ -85,8 +85,12 @@ fn a_series_is_learnt_kept_and_used_again() {
 
 /// A random walk, which nobody can forecast.
 fn walk(rows: usize) -> String {
+    walk_of(rows, 1)
+}
+
+fn walk_of(rows: usize, seed: u64) -> String {
     let mut csv = String::from("y\n");
-    let (mut state, mut y) = (1u64, 0i64);
+    let (mut state, mut y) = (seed, 0i64);
     for _ in 0..rows {
         // Knuth's generator; the upper bits are the good ones.
         state = state
@@ -114,6 +118,56 @@ fn what_cannot_be_forecast_is_said_to_be_so() {
         "{stdout}"
     );
     assert!(stdout.contains("the 80 % interval holds "), "{stdout}");
+}
+
+#[test]
+fn networks_that_learnt_nothing_are_said_to_have() {
+    let folder = Folder::new();
+    // Of this walk whatever is learnt is wrong of the rows that choose when to stop.
+    folder.file("walk.csv", walk_of(300, 4));
+    let trained = ["forecast", "walk.csv", "--seeds", "3", "--steps", "100"];
+    let kept = ["--save", "kept.safetensors", "--out", "walk.html"];
+    let report = folder.ifog(trained).args(kept).run();
+    let stdout = &report.succeeded().stdout;
+    let note = "3 of 3 networks learnt nothing beyond persistence and forecast just that";
+    assert!(stdout.contains(note), "{stdout}");
+    assert!(
+        stdout.contains("The networks learnt nothing beyond persistence"),
+        "{stdout}"
+    );
+    let json = folder.ifog(trained).args(["--json"]).run().json();
+    assert_eq!(json["seeds"]["unlearnt"], 3);
+    let page = fs::read_to_string(folder.path("walk.html")).unwrap();
+    assert!(page.contains(note));
+    let used = folder
+        .ifog(["forecast", "walk.csv", "--model", "kept.safetensors"])
+        .run();
+    assert!(used.succeeded().stderr.contains(note), "{}", used.stderr);
+}
+
+#[test]
+fn a_page_has_all_that_is_printed_and_says_which_rows_it_shows() {
+    let folder = Folder::new();
+    folder.file("walk.csv", walk(1500));
+    let drawn = folder
+        .ifog(["forecast", "walk.csv", "--out", "walk.html"])
+        .args(QUICK)
+        .run();
+    let page = fs::read_to_string(folder.path("walk.html")).unwrap();
+    let printed = drawn.succeeded().stdout.lines();
+    // The spread and the next value; notes stand in a list.
+    let lines = printed.filter(|line| line.contains(": RMSE ") || line.contains("with 80 %"));
+    let lines: Vec<&str> = lines.map(|l| l.split(';').next().unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    let notes = ["1 network on its own", "it has no column of dates"];
+    let shown = "The last 250 of 300 test rows.";
+    for part in lines
+        .into_iter()
+        .chain(notes)
+        .chain([shown, "80 % interval<", "y, 1 row ahead"])
+    {
+        assert!(page.replace('\n', "").contains(part), "{part}");
+    }
 }
 
 #[test]
