@@ -1,6 +1,8 @@
 //! `ifog forecast`: the next value of a series, beside what anybody could say without a network.
 
+mod calendar;
 mod dates;
+mod number;
 mod report;
 mod sheet;
 mod table;
@@ -48,11 +50,11 @@ pub(crate) struct Forecast {
         conflicts_with = "csv"
     )]
     pub(crate) example: ExampleName,
-    /// Column to forecast; more of them are read beside it. Without one, Close, or the first with numbers that is no index or calendar.
+    /// Column to forecast; more of them are read beside it. Without one, Close, or the first with numbers that is no index, counter or calendar.
     #[arg(long, value_name = "NAME", requires = "csv")]
     pub(crate) column: Vec<String>,
-    /// Column of dates or times, none for rows that are in order; without it, one called date, time or the like, or the first
-    /// that holds dates.
+    /// Column of dates or times, none for rows that are in order; without it, one called date, time or the like, those of year,
+    /// month, day and hour together, or the first that holds dates.
     #[arg(long, value_name = "NAME", requires = "csv")]
     pub(crate) date: Option<String>,
     /// Rows to look ahead.

@@ -88,15 +88,16 @@ impl Form {
 /// How dates may be written, for those whose dates are not read.
 pub(super) const EXAMPLES: &str = "2024-12-31, 12/31/2024 or 31.12.2024";
 /// The first of equally good ones is taken: 1/2/2020 is the second of January unless other rows say otherwise.
-const FORMS: [Form; 25] = [
+const FORMS: [Form; 26] = [
     Form::Day("%Y-%m-%d"),
     Form::Day("%m/%d/%Y"),
     Form::Day("%d/%m/%Y"),
     Form::Day("%d.%m.%Y"),
     Form::Day("%Y/%m/%d"),
     Form::Day("%Y%m%d"),
-    Form::Day("%d-%b-%Y"),
-    Form::Day("%b %d, %Y"),
+    Form::Day("%d-%B-%Y"),
+    Form::Day("%B %d, %Y"),
+    Form::Day("%d %B %Y"),
     Form::Time("%Y-%m-%d %H:%M:%S%.f"),
     Form::Time("%Y-%m-%dT%H:%M:%S%.f"),
     Form::Time("%Y-%m-%d %H:%M"),
@@ -130,6 +131,9 @@ mod tests {
             "20200201",
             "01-Feb-2020",
             "Feb 1, 2020",
+            "February 1, 2020",
+            "1 Feb 2020",
+            "01 February 2020",
             "2020-02-01 00:00:00",
             "2020-02-01T00:00:00.000",
             "2020-02-01 00:00",

@@ -4,6 +4,7 @@ use csv::StringRecord;
 use ifog::forecast::LARGEST;
 
 use super::dates::{EXAMPLES, are_dates, moments};
+use super::number::number;
 
 /// A file as it stands.
 pub(super) struct Sheet {
@@ -99,41 +100,54 @@ impl Sheet {
         }
     }
 
-    /// A column that is called as one of dates and begins with one, or else the first that holds nothing but dates and is
-    /// not to be forecast.
+    /// A column that is called as one of dates and begins with one, or those of its parts together, or else the first that holds
+    /// nothing but dates and is not to be forecast.
     pub(super) fn default_dates(&mut self, forecast: &[usize]) -> Option<usize> {
         let called = DATE_NAMES.iter().find_map(|name| self.column(name).ok());
         if let Some(called) = called {
             let first = self.texts(called).next();
-            if first.is_some_and(|text| moments(&[text]).is_ok()) {
+            let begins = first.is_some_and(|text| moments(&[text]).is_ok());
+            let usable = begins && !self.is_part_of_dates(called);
+            if !(usable && self.is_called_moment(called))
+                && let Some(joined) = self.join_calendar()
+            {
+                return Some(joined);
+            }
+            if usable {
                 return Some(called);
             }
-            self.notes.push(format!(
-                "its column {} does not begin with a date and is not used: write dates as {EXAMPLES}",
-                quoted(&self.header[called])
-            ));
+            let name = quoted(&self.header[called]);
+            self.notes.push(if begins {
+                format!("its column {name} holds parts of dates in no order and is not used")
+            } else {
+                format!(
+                    "its column {name} does not begin with a date and is not used: write dates as {EXAMPLES}"
+                )
+            });
         }
         let dated = |c: usize| are_dates(&self.texts(c).collect::<Vec<_>>());
         (0..self.header.len()).find(|&c| !forecast.contains(&c) && dated(c))
     }
 
     /// What stands in a column where nothing is missing.
-    fn texts(&self, column: usize) -> impl Iterator<Item = &str> {
+    pub(super) fn texts(&self, column: usize) -> impl Iterator<Item = &str> {
         let texts = self.rows.iter().map(move |row| &row[column]);
         texts.filter(|text| !is_missing(text))
     }
 
-    /// The first column of numbers that has a name, and not one of dates: an index or a calendar is no series.
+    /// The first column of numbers that has a name, and not one of dates: an index or a calendar is no series, nor is one that
+    /// counts the rows if there are others.
     pub(super) fn default_column(&mut self, dates: Option<usize>) -> Result<usize, String> {
         let columns = 0..self.header.len();
         let numeric = columns.filter(|&c| Some(c) != dates && self.is_numeric(c));
         let numeric: Vec<usize> = numeric.collect();
         let series = numeric.iter().filter(|&&c| is_series(&self.header[c]));
-        let series: Vec<usize> = series.copied().collect();
+        let mut series: Vec<usize> = series.copied().collect();
+        if series.iter().any(|&c| !self.is_counter(c)) {
+            series.retain(|&c| !self.is_counter(c));
+        }
         match series[..] {
-            [] if numeric.is_empty() => {
-                Err("it has no column of numbers: give a file with one".to_owned())
-            }
+            [] if numeric.is_empty() => Err(self.without_numbers(dates)),
             [] => Err(
                 "its columns of numbers have no name or one of dates: choose one with --column"
                     .to_owned(),
@@ -148,6 +162,42 @@ impl Sheet {
                 Ok(first)
             }
         }
+    }
+
+    /// That there is no column of numbers, with a value that keeps the nearest to one from being it.
+    fn without_numbers(&self, dates: Option<usize>) -> String {
+        let with_digits = |c: usize| {
+            let texts = self.rows.iter().filter(move |row| has_digits(&row[c]));
+            texts.filter(move |row| !are_dates(&[&row[c]]))
+        };
+        let columns = (0..self.header.len()).filter(|c| Some(*c) != dates);
+        // Of the same counts the last is taken: from the last to the first it is the first.
+        let nearest = columns.rev().max_by_key(|c| with_digits(*c).count());
+        let odd = nearest.and_then(|c| {
+            let mut rows = with_digits(c).filter(move |row| self.number(&row[c]).is_none());
+            rows.next().map(|row| (row, c))
+        });
+        match odd {
+            None => "it has no column of numbers: give a file with one".to_owned(),
+            Some((row, c)) => format!(
+                "it has no column of numbers, as '{}' in line {} of column {} is none: write it as 1234.5, without a unit or marks \
+                 between thousands",
+                quoted(&row[c]),
+                line(row),
+                quoted(&self.header[c])
+            ),
+        }
+    }
+
+    /// Whether the values are whole numbers that rise or fall by 1 from row to row.
+    fn is_counter(&self, column: usize) -> bool {
+        let values = self.rows.iter().map(|row| self.number(&row[column]));
+        let values: Vec<f64> = values.collect::<Option<_>>().unwrap_or_default();
+        let counts = |step: f64| {
+            let mut steps = values.windows(2).map(|pair| pair[1] - pair[0]);
+            values.len() > 1 && steps.all(|s| s == step)
+        };
+        counts(1.0) || counts(-1.0)
     }
 
     /// Whether half of the values are numbers.
@@ -175,18 +225,18 @@ impl Sheet {
     }
 
     fn number(&self, text: &str) -> Option<f64> {
-        let number = match self.decimal_comma && !text.contains('.') {
-            true => text.replace(',', ".").parse::<f64>(),
-            false => text.parse(),
-        };
-        number.ok().filter(|x| !x.is_nan())
+        number(text, self.decimal_comma)
     }
 }
 
 /// Whether a column of that name may be forecast unasked.
 fn is_series(name: &str) -> bool {
-    let mut dates = DATE_NAMES.iter();
+    let mut dates = DATE_NAMES.iter().chain(&DATE_PARTS);
     !name.is_empty() && !dates.any(|date| date.eq_ignore_ascii_case(name))
+}
+
+fn has_digits(text: &str) -> bool {
+    text.contains(|c: char| c.is_ascii_digit())
 }
 
 pub(super) fn is_missing(text: &str) -> bool {
@@ -237,6 +287,8 @@ const DATE_NAMES: [&str; 8] = [
     "year",
     "ds",
 ];
+/// Names of columns that hold a part of a date.
+const DATE_PARTS: [&str; 6] = ["hour", "minute", "second", "week", "weekday", "quarter"];
 const MISSING: [&str; 10] = [
     "", "NA", "N/A", "#N/A", "NaN", "null", "none", "-", ".", "?",
 ];
