@@ -1,5 +1,6 @@
 //! `ifog compare`: the four cells side by side.
 
+mod budget;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -15,14 +16,16 @@ use ifog::vocabulary::{Mode, Vocabulary};
 
 use crate::args::{at_least_one, positive, seconds};
 use crate::failure::Failure;
-use crate::output::{log, printable};
+use crate::output::{counted, log, printable};
 use crate::picture_file::ReportOptions;
 use crate::{embedded, level};
+use budget::{Budget, Costs};
 use report::{Point, Report, Run, print, statement, write};
 
 /// Train RNN, LSTM, GRU and GRU-after with equal parameters and equal time, and compare them.
 ///
-/// Each gets a quarter of the budget as training time, in turns; validation is not counted.
+/// Each is trained for the same time, in turns: a quarter of what the budget leaves beside validation, gradients and samples.
+/// Validation reads the last tenth of the text, 120,000 bytes at most.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ifog compare --budget 60\n  ifog compare book.txt --hidden 256 --out compare.html\n  \
@@ -40,7 +43,7 @@ pub(crate) struct Compare {
     /// Stacked layers.
     #[arg(long, default_value_t = 2, value_parser = at_least_one, value_name = "N")]
     pub(crate) layers: usize,
-    /// Time of training for all four together, in seconds or as 10m.
+    /// Time of the whole, in seconds or as 10m: training, validation, gradients and samples of all four.
     #[arg(long, default_value = "120s", value_parser = seconds, value_name = "TIME")]
     pub(crate) budget: f64,
     /// Learning rate of Adam.
@@ -63,6 +66,7 @@ pub(crate) struct Compare {
 pub(crate) fn run(args: &Compare) -> Result<(), Failure> {
     args.report.check()?;
     level::level()?;
+    let budget = Budget::start(args.budget);
     let (text, name) = match &args.corpus {
         Some(path) => (
             read_corpus_file(path)?,
@@ -85,31 +89,22 @@ pub(crate) fn run(args: &Compare) -> Result<(), Failure> {
     });
     let mut contestants: Vec<Contestant> = contestants.collect::<Result<_, _>>()?;
     // The same of all: they follow from the text, the batch and the window.
-    let notes = contestants
+    let mut notes = contestants
         .first()
         .map_or(Vec::new(), |c| c.trainer.notes());
+    notes.extend(unmet(parameters, &contestants));
     notes.iter().for_each(log);
-    let seconds_each = args.budget / Cell::ALL.len() as f64;
-    // In turns, so that whatever else the machine does slows all of them alike.
-    for part in 1..=VALIDATIONS {
-        for contestant in &mut contestants {
-            contestant.train_until(seconds_each * f64::from(part) / f64::from(VALIDATIONS))?;
-            log(format_args!(
-                "{:<9} width {:<4} {:>6} steps  validation {:.3} nats",
-                contestant.cell.name(),
-                contestant.hidden,
-                contestant.step,
-                contestant.curve[part as usize].val_loss
-            ));
-        }
-    }
+    train(&mut contestants, budget, args, &text)?;
     let common_steps = contestants.iter().map(|c| c.step).min().unwrap_or(0);
+    let spent: f64 = contestants.iter().map(|c| c.spent.as_secs_f64()).sum();
+    let seconds_each = spent / contestants.len() as f64;
     let finished = contestants
         .into_iter()
         .map(|c| c.finish(args, common_steps, &text));
     let cells: Vec<Run> = finished.collect::<Result<_, _>>()?;
     let report = Report {
         corpus: name,
+        seconds: budget.spent(),
         seconds_each,
         common_steps,
         notes,
@@ -135,6 +130,57 @@ fn one_hot_parameters(args: &Compare, symbols: usize) -> Result<usize, Failure> 
     Ok(layout.len())
 }
 
+/// That a cell has other parameters than were asked for, if no width comes near them.
+fn unmet(asked: usize, contestants: &[Contestant]) -> Option<String> {
+    let counts = || contestants.iter().map(|c| c.trainer.model().parameters());
+    let (least, most) = (counts().min()?, counts().max()?);
+    let share = |count: usize| (count as f64 / asked as f64 - 1.0).abs();
+    (share(least).max(share(most)) > NEAR).then(|| {
+        format!(
+            "no widths give all cells {}: the nearest give {least} to {most}",
+            counted(asked, "parameter")
+        )
+    })
+}
+
+/// Spends the budget, less what the end takes.
+fn train(
+    contestants: &mut [Contestant],
+    budget: Budget,
+    args: &Compare,
+    text: &[u8],
+) -> Result<(), Failure> {
+    let cells = contestants.len();
+    let mut costs = Costs {
+        validation: contestants.iter().map(|c| c.validation).sum(),
+        end: 0.0,
+    };
+    // What the end takes of all is what it takes of one, which is tried.
+    if let Some(contestant) = contestants.first() {
+        let before = budget.spent();
+        contestant.gradients(args, text)?;
+        contestant.sample(args)?;
+        costs.end = (budget.spent() - before) * cells as f64;
+    }
+    let rounds = costs.rounds(budget.left());
+    let mut until = 0.0;
+    // In turns, so that whatever else the machine does slows all of them alike.
+    for round in 0..rounds {
+        until += costs.training(budget.left(), rounds - round, cells);
+        for contestant in contestants.iter_mut() {
+            let val_loss = contestant.train_until(until)?;
+            log(format_args!(
+                "{:<9} width {:<4} {:>6} steps  validation {val_loss:.3} nats",
+                contestant.cell.name(),
+                contestant.hidden,
+                contestant.step,
+            ));
+        }
+        costs.validation = contestants.iter().map(|c| c.validation).sum();
+    }
+    Ok(())
+}
+
 /// A cell in training, with its clock.
 struct Contestant {
     cell: Cell,
@@ -142,6 +188,8 @@ struct Contestant {
     trainer: Trainer,
     /// Training alone.
     spent: Duration,
+    /// Seconds of the last validation.
+    validation: f64,
     step: u64,
     symbols: u64,
     curve: Vec<Point>,
@@ -158,11 +206,14 @@ impl Contestant {
             seq_len: args.seq_len,
             seed: args.report.seed,
             threads: args.threads.unwrap_or(0),
+            val: validation_share(text.len()),
             ..TrainConfig::default()
         };
         let mut trainer = Trainer::new(config, text).map_err(Failure::of)?;
+        let started = Instant::now();
         let val_loss = trainer.validate()?;
         Ok(Self {
+            validation: started.elapsed().as_secs_f64(),
             cell,
             hidden,
             trainer,
@@ -177,16 +228,21 @@ impl Contestant {
         })
     }
 
-    /// Trains until it has had `seconds` in all, and validates.
-    fn train_until(&mut self, seconds: f64) -> Result<(), Failure> {
-        while self.spent.as_secs_f64() < seconds {
+    /// Trains until it has had `seconds` in all, for a step at least, and validates: the loss.
+    fn train_until(&mut self, seconds: f64) -> Result<f64, Failure> {
+        loop {
             let started = Instant::now();
             let report = self.trainer.step().map_err(|error| self.failure(error))?;
             self.spent += started.elapsed();
             self.step = report.step;
             self.symbols += report.characters;
+            if self.spent.as_secs_f64() >= seconds {
+                break;
+            }
         }
+        let started = Instant::now();
         let val_loss = self.trainer.validate()?;
+        self.validation = started.elapsed().as_secs_f64();
         if !val_loss.is_finite() {
             return Err(self.failure(TrainError::Diverged {
                 step: self.step,
@@ -198,7 +254,7 @@ impl Contestant {
             seconds: self.spent.as_secs_f64(),
             val_loss,
         });
-        Ok(())
+        Ok(val_loss)
     }
 
     /// A training error, with the cell that it befell.
@@ -211,18 +267,36 @@ impl Contestant {
         }
     }
 
-    fn finish(self, args: &Compare, common_steps: u64, text: &[u8]) -> Result<Run, Failure> {
+    /// How far gradients flow back on the end of the text, which is the validation part.
+    fn gradients(&self, args: &Compare, text: &[u8]) -> Result<Flow, Failure> {
         let model = self.trainer.model();
         let tokens = model.vocabulary().encode(text)?;
-        // The end of the text is the validation part; one lag needs two symbols.
-        let held_out = (tokens.len() / 10).max(2).min(tokens.len());
+        // One lag needs two symbols.
+        let share = validation_share(text.len());
+        let held_out = (tokens.len() as f64 * share) as usize;
+        let held_out = held_out.max(2).min(tokens.len());
         let held_out = &tokens[tokens.len() - held_out..];
         let flow = FlowConfig {
             lags: LAGS.min(held_out.len().saturating_sub(1)).max(1),
             positions: 32,
             seed: args.report.seed,
         };
-        let flow = Flow::measure(model.layout(), model.weights(), held_out, flow)?;
+        Ok(Flow::measure(
+            model.layout(),
+            model.weights(),
+            held_out,
+            flow,
+        )?)
+    }
+
+    fn sample(&self, args: &Compare) -> Result<String, Failure> {
+        let sample = self.trainer.sample(SAMPLE, 0.8, b"", args.report.seed)?;
+        Ok(printable(&sample))
+    }
+
+    fn finish(self, args: &Compare, common_steps: u64, text: &[u8]) -> Result<Run, Failure> {
+        let model = self.trainer.model();
+        let flow = self.gradients(args, text)?;
         let top = flow.layers.last();
         Ok(Run {
             cell: self.cell.name(),
@@ -236,10 +310,15 @@ impl Contestant {
             val_loss_at_equal_time: self.curve[self.curve.len() - 1].val_loss,
             gradient_half_lag: top.and_then(|layer| layer.falls_to(0.5)),
             gradient_gain_per_step: top.map_or(f64::NAN, |layer| layer.gain()),
-            sample: printable(&self.trainer.sample(SAMPLE, 0.8, b"", args.report.seed)?),
+            sample: self.sample(args)?,
             curve: self.curve,
         })
     }
+}
+
+/// Of a text of so many bytes.
+fn validation_share(bytes: usize) -> f64 {
+    VALIDATED.min(MOST_VALIDATED / bytes.max(1) as f64)
 }
 
 /// Between the two validations around `step`, in a straight line.
@@ -252,8 +331,12 @@ fn loss_at(curve: &[Point], step: u64) -> f64 {
     a.val_loss + share.min(1.0) * (b.val_loss - a.val_loss)
 }
 
-/// Validations of a run, evenly over its time.
-const VALIDATIONS: u32 = 8;
+/// Share of the text that validation reads.
+const VALIDATED: f64 = 0.1;
+/// Most bytes of it: a tenth of a long text would leave no time for training. The mean of so many losses is known to 0.01 nats.
+const MOST_VALIDATED: f64 = 120_000.0;
+/// Share by which parameters may differ from those asked for without a word.
+const NEAR: f64 = 0.05;
 /// Steps that gradients are followed back.
 const LAGS: usize = 50;
 const SAMPLE: usize = 300;
@@ -261,6 +344,13 @@ const SAMPLE: usize = 300;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn validation_reads_a_tenth_or_as_much_as_tells() {
+        assert_eq!(validation_share(1_000_000), 0.1);
+        assert_eq!(validation_share(6_000_000), 0.02);
+        assert_eq!(validation_share(0), 0.1);
+    }
 
     #[test]
     fn losses_are_read_between_validations() {

@@ -15,6 +15,8 @@ use crate::picture_file::{Kind, write_chart, write_picture};
 #[derive(Serialize)]
 pub(super) struct Report {
     pub(super) corpus: String,
+    /// Of the whole.
+    pub(super) seconds: f64,
     /// Of training.
     pub(super) seconds_each: f64,
     /// What was not done as asked, the same for all cells.
@@ -127,34 +129,38 @@ fn place(by: f64) -> String {
     }
 }
 
+/// A column a cell: it fits a page and a terminal.
+fn heading(report: &Report) -> Vec<&'static str> {
+    let cells = report.cells.iter().map(|run| run.cell);
+    std::iter::once("cell").chain(cells).collect()
+}
+
+/// A row a quantity.
 fn rows(report: &Report) -> Vec<Vec<String>> {
-    let row = |run: &Run| {
-        vec![
-            run.cell.to_owned(),
-            run.hidden.to_string(),
-            run.parameters.to_string(),
-            run.flops_per_symbol.to_string(),
-            format!("{:.0}", run.tape_bytes_per_symbol),
-            format!("{:.0}", run.symbols_per_s),
-            run.steps.to_string(),
-            format!("{:.3}", run.val_loss_at_equal_steps),
-            format!("{:.3}", run.val_loss_at_equal_time),
-            run.gradient_half_lag
-                .map_or("never".to_owned(), |lag| lag.to_string()),
-            decimals(run.gradient_gain_per_step, 3),
-        ]
+    let row = |(name, of): &Quantity| {
+        let values = report.cells.iter().map(of);
+        std::iter::once((*name).to_owned()).chain(values).collect()
     };
-    report.cells.iter().map(row).collect()
+    QUANTITIES.iter().map(row).collect()
+}
+
+/// What was done in which time.
+fn summary(report: &Report) -> String {
+    format!(
+        "{}: {} s of training each, {} steps reached by all, {} s in all with validation, gradients and samples",
+        report.corpus,
+        two_digits(report.seconds_each),
+        report.common_steps,
+        two_digits(report.seconds)
+    )
 }
 
 pub(super) fn print(report: &Report) -> Result<(), Failure> {
-    print_line(format!(
-        "{}: {} s of training each, {} steps reached by all",
-        report.corpus,
-        two_digits(report.seconds_each),
-        report.common_steps
-    ))?;
-    print_table(&HEADING, &rows(report))?;
+    print_line(summary(report))?;
+    for note in &report.notes {
+        print_line(format!("note: {note}"))?;
+    }
+    print_table(&heading(report), &rows(report))?;
     print_line("")?;
     print_line(&report.statement)
 }
@@ -175,10 +181,11 @@ pub(super) fn write(out: &Path, report: &Report) -> Result<(), Failure> {
         title: &format!("Four cells on {}", report.corpus),
         lead: &report.statement,
         body: html! {
+            p { (summary(report)) }
             @for note in &report.notes { p { (note) } }
             (figure(&of_time)?)
             (figure(&of_steps)?)
-            (table(&HEADING, &rows(report)))
+            (table(&heading(report), &rows(report)))
             h2 { "Samples" }
             @for run in &report.cells { h3 { (run.cell) } pre { (run.sample) } }
         },
@@ -207,18 +214,32 @@ fn chart(report: &Report, label: &str, x: impl Fn(&Point) -> f64) -> Chart {
     }
 }
 
-const HEADING: [&str; 11] = [
-    "cell",
-    "width",
-    "params",
-    "FLOP/char",
-    "tape B",
-    "char/s",
-    "steps",
-    "loss, equal steps",
-    "loss, equal time",
-    "halves by lag",
-    "gain a step",
+type Quantity = (&'static str, fn(&Run) -> String);
+/// What is said of each cell: its name and how it is written.
+const QUANTITIES: [Quantity; 10] = [
+    ("width", |run| run.hidden.to_string()),
+    ("parameters", |run| run.parameters.to_string()),
+    ("FLOP a character", |run| run.flops_per_symbol.to_string()),
+    ("bytes of tape a character", |run| {
+        format!("{:.0}", run.tape_bytes_per_symbol)
+    }),
+    ("characters a second", |run| {
+        format!("{:.0}", run.symbols_per_s)
+    }),
+    ("steps", |run| run.steps.to_string()),
+    ("loss after equal steps", |run| {
+        format!("{:.3}", run.val_loss_at_equal_steps)
+    }),
+    ("loss after equal time", |run| {
+        format!("{:.3}", run.val_loss_at_equal_time)
+    }),
+    ("gradient halves by lag", |run| {
+        let lag = run.gradient_half_lag;
+        lag.map_or("never".to_owned(), |lag| lag.to_string())
+    }),
+    ("gradient's gain a step", |run| {
+        decimals(run.gradient_gain_per_step, 3)
+    }),
 ];
 /// Nats between two losses that are taken for equal: what other seeds of the default model differ by.
 const CLOSE: f64 = 0.02;
