@@ -67,6 +67,7 @@ fuzz-smoke: ## each target for a short while
 	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked --version 0.13.2
 	mkdir -p fuzz/corpus/run_config fuzz/corpus/series && cp recipes/*.toml fuzz/corpus/run_config
 	printf 'date;x;y\n2020-01-01;1,5;NA\n2020-01-02;2;"3"\n' > fuzz/corpus/series/dates
+	printf 'i,year,month,v\n1,2020,1,"1,234.5"\n2,2020,2,7\n3,2020,3,8\n' > fuzz/corpus/series/calendar
 	set -e; for target in $(FUZZ_TARGETS); do echo "== $$target"; \
 	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); done
 

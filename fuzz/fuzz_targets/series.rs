@@ -6,8 +6,12 @@ use libfuzzer_sys::fuzz_target;
 use table::Table;
 
 // The command line is a program and no library: its reader is compiled in here.
+#[path = "../../crates/ifog-cli/src/forecast/calendar.rs"]
+mod calendar;
 #[path = "../../crates/ifog-cli/src/forecast/dates.rs"]
 mod dates;
+#[path = "../../crates/ifog-cli/src/forecast/number.rs"]
+mod number;
 #[path = "../../crates/ifog-cli/src/forecast/sheet.rs"]
 mod sheet;
 #[path = "../../crates/ifog-cli/src/forecast/table.rs"]
