@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     });
     if resumes {
         resume(&mut run, &checkpoints, &mut directory, &progress)?;
-        check_length(&run, args.settings.limits(), &progress)?;
+        check_length(&run, &progress)?;
     }
     directory.write_config(&config)?;
     progress.note(format!(
@@ -143,28 +143,31 @@ fn resume(
     directory.rewind(done.step, done.validated == Some(done.step))
 }
 
-/// Refuses a length that a resumed run has behind it, and says why one without a new length has nothing to do.
-fn check_length(run: &Run, given: bool, progress: &Progress) -> Result<(), Failure> {
-    if !run.is_over() {
-        return Ok(());
-    }
-    let (done, seconds) = (run.progress(), run.elapsed().as_secs_f64());
+/// Refuses a number of steps that a resumed run has behind it, and says why one that is over has nothing to do. The length that it
+/// had may be given again.
+fn check_length(run: &Run, progress: &Progress) -> Result<(), Failure> {
+    let done = run.progress();
     let stands = format!(
-        "the run stands at {} steps, {:.2} epochs, {seconds:.0} seconds",
+        "the run stands at {} steps, {:.2} epochs",
         done.step, done.epoch
     );
+    if run
+        .trainer()
+        .total_steps()
+        .is_some_and(|total| total < done.step)
+    {
+        return Err(Failure::usage(format!(
+            "{stands}: to go on, give a larger --steps or --epochs"
+        )));
+    }
     if run.stopped_early() {
         progress.note(format!(
             "{stands} and stopped early, without a better validation in {} of them: --early-stop 0 goes on",
             done.stale
         ));
-    } else if given {
-        return Err(Failure::usage(format!(
-            "{stands}: to go on, give a larger --steps, --epochs or --max-seconds"
-        )));
-    } else {
+    } else if run.is_over() {
         progress.note(format!(
-            "{stands}, which is its end: --steps, --epochs or --max-seconds let it go on"
+            "{stands}, which is its end: a larger --steps, --epochs or --max-seconds lets it go on"
         ));
     }
     Ok(())

@@ -320,11 +320,6 @@ impl Settings {
 }
 
 impl Settings {
-    /// Whether a length was given.
-    pub(crate) fn limits(&self) -> bool {
-        self.limit.max_seconds.is_some() || self.limits_steps()
-    }
-
     /// Whether a number of steps or epochs was given.
     pub(crate) fn limits_steps(&self) -> bool {
         self.limit.epochs.is_some() || self.limit.steps.is_some()

@@ -192,11 +192,19 @@ fn a_resumed_run_finds_its_text_and_its_end() {
     let over = folder.ifog(["train", "--resume", "run"]).run();
     over.succeeded();
     assert!(over.stderr.contains("which is its end"), "{}", over.stderr);
-    // A limit of time joins that of steps, and takes no other schedule.
-    train(&folder, &["--resume", "run", "--max-seconds", "1h"])
+    // The length that it had may be given again.
+    train(&folder, &["--resume", "run", "--steps", "30"])
         .run()
-        .refused(2, &["30 steps"]);
+        .succeeded();
     assert!(read("run/model.safetensors") == model && read("run/config.toml") == config);
+    // A limit of time joins that of steps, and takes no other schedule.
+    let timed = train(
+        &folder,
+        &["--resume", "run", "--max-seconds", "1h", "--json"],
+    )
+    .run();
+    assert_eq!(timed.json()["steps"].as_u64(), Some(30));
+    assert!(read("run/model.safetensors") == model);
     // From anywhere.
     fs::create_dir(folder.path("below")).unwrap();
     let mut elsewhere = folder
