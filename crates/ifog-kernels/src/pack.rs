@@ -175,11 +175,13 @@ impl<E: Element> Packed<E> {
     pub(crate) fn zeros(layout: Layout, k: usize) -> Result<Self, ShapeError> {
         let what = "a packed matrix";
         let len = layout.row_len().checked_mul(k);
+        let len = len.ok_or(ShapeError::TooLarge(what))?;
         Ok(Self {
             layout,
             k,
-            panel_len: k * layout.gates * layout.blocks * layout.lanes,
-            data: AlignedVec::zeros(len.ok_or(ShapeError::TooLarge(what))?, what)?,
+            // Of one that is not full it is more than there is, and is not used.
+            panel_len: k.saturating_mul(layout.gates * layout.blocks * layout.lanes),
+            data: AlignedVec::zeros(len, what)?,
         })
     }
 
@@ -197,5 +199,28 @@ impl<E: Element> Packed<E> {
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         self.data.len() * size_of::<E>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_there_can_be_is_refused() {
+        let lanes = Lanes {
+            whole: 16,
+            narrow: 8,
+        };
+        for units in [1, 16, 100] {
+            let layout = Layout::new(lanes, 4, 1, units);
+            for k in [usize::MAX / 64, usize::MAX / 8, usize::MAX] {
+                let refused = Packed::<f32>::zeros(layout, k);
+                assert!(
+                    matches!(refused, Err(ShapeError::TooLarge(_))),
+                    "{units} {k}"
+                );
+            }
+        }
     }
 }

@@ -58,7 +58,7 @@ pub struct Record<'a, E> {
 /// Rows of a thread from which on x W is part of each step, rather than a product of its own for many steps.
 const FUSED_ROWS: usize = 32;
 /// Up to so many inputs it also is for one row with a vector of units: the processor works on it while the gates of the step
-/// before are waited for. Measured on Zen 4: up to 14 % less time with 8 and 16 units; with 32 inputs nothing, with 64 a loss.
+/// before are waited for. Measured on Zen 4: up to 14 % less time with 8 to 16 units; with 32 inputs nothing, with 64 a loss.
 const FUSED_INPUTS: usize = 16;
 
 impl<E: Element> PackedCell<E> {
