@@ -67,7 +67,7 @@ pub(crate) mod sealed {
 /// The polynomials are minimax fits in 300-bit arithmetic, made by `scripts/coefficients.py`.
 #[derive(Clone, Copy)]
 pub struct GateConstants<E: 'static> {
-    /// 1.5 · 2^(mantissa bits): adding it rounds to an integer in the low bits.
+    /// 1.5 · 2^(mantissa bits) + the exponents' bias: adding it to n rounds to an integer, with the exponent bits of 2ⁿ lowest.
     pub magic: E,
     pub log2_e: E,
     /// ln 2 cut short so that n · `ln2_hi` is exact for every exponent n.
@@ -137,7 +137,7 @@ element!(f64, Avx2F64, Avx512F64, GATES_F64);
 
 #[expect(clippy::excessive_precision, reason = "as the fit printed them")]
 const GATES_F32: GateConstants<f32> = GateConstants {
-    magic: 12_582_912.0,
+    magic: 12_582_912.0 + 127.0,
     log2_e: core::f32::consts::LOG2_E,
     ln2_hi: 0.693_359_375,
     ln2_lo: -2.121_944_400_5e-4,
@@ -168,7 +168,7 @@ const GATES_F32: GateConstants<f32> = GateConstants {
 
 #[expect(clippy::excessive_precision, reason = "as the fit printed them")]
 const GATES_F64: GateConstants<f64> = GateConstants {
-    magic: 6_755_399_441_055_744.0,
+    magic: 6_755_399_441_055_744.0 + 1023.0,
     log2_e: core::f64::consts::LOG2_E,
     ln2_hi: 0.693_147_180_369_123_816_490,
     ln2_lo: 1.908_214_929_270_587_700_02e-10,

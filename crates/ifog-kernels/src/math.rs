@@ -10,9 +10,9 @@
 //! with v a minimax polynomial. The linear term stands alone so that the result is monotone: a step of r
 //! outweighs what rounding can do to r²·v, and every later operation is monotone under IEEE rounding.
 //!
-//! * sigmoid(x) = 1/(1 + e⁻ˣ). Far on the
-//!   left, where the result is eˣ to the last bit, numerator and denominator are scaled by a power of two, so
-//!   that subnormal results come out right.
+//! * sigmoid(x) = 1/(1 + e⁻ˣ). A vector with a number so far on the left that the result may be subnormal takes a
+//!   branch of its own, where numerator and denominator of small results are scaled by a power of two, so that these come
+//!   out right; all others have the same bits there.
 //! * tanh(x) = 1 − 2/(1 + e²ˣ) for |x| ≥ 9/16, with the same denominator; below, x + x·s·P(s) with
 //!   s = x²: the correction is at most a tenth of x, so its errors stay far below the step of
 //!   the result, which keeps it monotone. The sign is copied, so tanh is odd to the bit.
@@ -138,6 +138,19 @@ pub(crate) fn exp_v<S: Simd>(s: S, x: S::V) -> S::V {
 
 #[inline(always)]
 pub(crate) fn sigmoid_v<S: Simd>(s: S, x: S::V) -> S::V {
+    let k = constants::<S>();
+    if s.any_lt(x, s.splat(-k.sigmoid_max)) {
+        return far_sigmoid_v(s, x);
+    }
+    let one = s.splat(S::Elem::ONE);
+    let minus_x = s.neg(s.min(s.splat(k.sigmoid_max), x));
+    let denominator = plus_exp::<S, false>(s, one, minus_x, s.splat(S::Elem::ZERO));
+    s.div(one, denominator)
+}
+
+/// [`sigmoid_v`] of any numbers, with the same bits. A gate that is so firmly shut is rare enough for a branch.
+#[inline(always)]
+fn far_sigmoid_v<S: Simd>(s: S, x: S::V) -> S::V {
     let k = constants::<S>();
     let zero = s.splat(S::Elem::ZERO);
     let one = s.splat(S::Elem::ONE);
@@ -393,6 +406,22 @@ mod tests {
                 });
             let first = outs.next();
             assert!(outs.all(|other| Some(other) == first));
+        }
+    }
+
+    /// One number below the branch takes its whole vector through the other half of `sigmoid_v`.
+    #[test]
+    fn neighbours_change_no_bit() {
+        for level in Level::available() {
+            let alone: Vec<f32> = (-8800..12_000).map(|k| k as f32 * 0.01 + 1e-4).collect();
+            let mut expected = alone.clone();
+            sigmoid_slice(level, &mut expected);
+            for far in [-90.0, -103.0, f32::NEG_INFINITY] {
+                let mut pairs: Vec<f32> = alone.iter().flat_map(|x| [*x, far]).collect();
+                sigmoid_slice(level, &mut pairs);
+                let own = pairs.iter().step_by(2);
+                assert!(own.zip(&expected).all(|(y, e)| y.to_bits() == e.to_bits()));
+            }
         }
     }
 

@@ -94,6 +94,8 @@ pub trait Simd: Microkernels + Copy + Send + Sync {
     fn copysign(self, a: Self::V, sign: Self::V) -> Self::V;
     /// a < b ? x : y, lane by lane; false for NaN.
     fn select_lt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// Whether a < b in any lane; false for NaN.
+    fn any_lt(self, a: Self::V, b: Self::V) -> bool;
     /// 2ⁿ for integral n, given as n + [`magic`](crate::element::GateConstants::magic), with a normal result; any bits otherwise.
     fn pow2(self, n: Self::V) -> Self::V;
     /// A hint that the cache line at `p` is wanted soon; never faults.

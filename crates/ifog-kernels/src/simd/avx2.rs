@@ -32,8 +32,8 @@ macro_rules! avx2 {
     ($token:ident, $t:ty, $v:ty, $lanes:expr, $mask:ident, $mantissa:expr,
      $set1:ident $load:ident $store:ident $maskload:ident $maskstore:ident
      $add:ident $sub:ident $mul:ident $div:ident $fmadd:ident $min:ident $max:ident
-     $and:ident $andnot:ident $or:ident $cmp:ident $blend:ident
-     $slli:ident $addi:ident $to_int:ident $from_int:ident) => {
+     $and:ident $andnot:ident $or:ident $cmp:ident $movemask:ident $blend:ident
+     $slli:ident $to_int:ident $from_int:ident) => {
         impl Simd for $token {
             type V = $v;
             const LANES: usize = $lanes;
@@ -125,11 +125,12 @@ macro_rules! avx2 {
                 op!($blend(y, x, $cmp::<_CMP_LT_OQ>(a, b)))
             }
             #[inline(always)]
+            fn any_lt(self, a: $v, b: $v) -> bool {
+                op!($movemask($cmp::<_CMP_LT_OQ>(a, b))) != 0
+            }
+            #[inline(always)]
             fn pow2(self, n: $v) -> $v {
-                op!({
-                    let low = $slli::<$mantissa>($to_int(n));
-                    $from_int($addi(low, $to_int($set1(1.0))))
-                })
+                op!($from_int($slli::<$mantissa>($to_int(n))))
             }
             #[inline(always)]
             fn prefetch(self, p: *const $t) {
@@ -142,10 +143,10 @@ macro_rules! avx2 {
 avx2!(Avx2F32, f32, __m256, 8, MASK_F32, 23,
     _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_maskload_ps _mm256_maskstore_ps
     _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps _mm256_fmadd_ps _mm256_min_ps _mm256_max_ps
-    _mm256_and_ps _mm256_andnot_ps _mm256_or_ps _mm256_cmp_ps _mm256_blendv_ps
-    _mm256_slli_epi32 _mm256_add_epi32 _mm256_castps_si256 _mm256_castsi256_ps);
+    _mm256_and_ps _mm256_andnot_ps _mm256_or_ps _mm256_cmp_ps _mm256_movemask_ps _mm256_blendv_ps
+    _mm256_slli_epi32 _mm256_castps_si256 _mm256_castsi256_ps);
 avx2!(Avx2F64, f64, __m256d, 4, MASK_F64, 52,
     _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_maskload_pd _mm256_maskstore_pd
     _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_div_pd _mm256_fmadd_pd _mm256_min_pd _mm256_max_pd
-    _mm256_and_pd _mm256_andnot_pd _mm256_or_pd _mm256_cmp_pd _mm256_blendv_pd
-    _mm256_slli_epi64 _mm256_add_epi64 _mm256_castpd_si256 _mm256_castsi256_pd);
+    _mm256_and_pd _mm256_andnot_pd _mm256_or_pd _mm256_cmp_pd _mm256_movemask_pd _mm256_blendv_pd
+    _mm256_slli_epi64 _mm256_castpd_si256 _mm256_castsi256_pd);

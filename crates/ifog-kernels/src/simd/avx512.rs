@@ -37,7 +37,7 @@ macro_rules! avx512 {
      $set1:ident $load:ident $store:ident $maskload:ident $maskstore:ident
      $add:ident $sub:ident $mul:ident $div:ident $fmadd:ident $min:ident $max:ident
      $and:ident $andnot:ident $or:ident $cmp:ident $blend:ident
-     $slli:ident $addi:ident $to_int:ident $from_int:ident) => {
+     $slli:ident $to_int:ident $from_int:ident) => {
         impl Simd for $token {
             type V = $v;
             const LANES: usize = $lanes;
@@ -123,11 +123,12 @@ macro_rules! avx512 {
                 op!($blend($cmp::<_CMP_LT_OQ>(a, b), y, x))
             }
             #[inline(always)]
+            fn any_lt(self, a: $v, b: $v) -> bool {
+                op!($cmp::<_CMP_LT_OQ>(a, b)) != 0
+            }
+            #[inline(always)]
             fn pow2(self, n: $v) -> $v {
-                op!({
-                    let low = $slli::<$mantissa>($to_int(n));
-                    $from_int($addi(low, $to_int($set1(1.0))))
-                })
+                op!($from_int($slli::<$mantissa>($to_int(n))))
             }
             #[inline(always)]
             fn prefetch(self, p: *const $t) {
@@ -141,19 +142,19 @@ avx512!(Avx512F32, Avx512HalfF32, f32, __m512, 16, __mmask16, 23,
     _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_maskz_loadu_ps _mm512_mask_storeu_ps
     _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_fmadd_ps _mm512_min_ps _mm512_max_ps
     _mm512_and_ps _mm512_andnot_ps _mm512_or_ps _mm512_cmp_ps_mask _mm512_mask_blend_ps
-    _mm512_slli_epi32 _mm512_add_epi32 _mm512_castps_si512 _mm512_castsi512_ps);
+    _mm512_slli_epi32 _mm512_castps_si512 _mm512_castsi512_ps);
 avx512!(Avx512HalfF32, Self, f32, __m256, 8, __mmask8, 23,
     _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_maskz_loadu_ps _mm256_mask_storeu_ps
     _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps _mm256_fmadd_ps _mm256_min_ps _mm256_max_ps
     _mm256_and_ps _mm256_andnot_ps _mm256_or_ps _mm256_cmp_ps_mask _mm256_mask_blend_ps
-    _mm256_slli_epi32 _mm256_add_epi32 _mm256_castps_si256 _mm256_castsi256_ps);
+    _mm256_slli_epi32 _mm256_castps_si256 _mm256_castsi256_ps);
 avx512!(Avx512F64, Avx512HalfF64, f64, __m512d, 8, __mmask8, 52,
     _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_maskz_loadu_pd _mm512_mask_storeu_pd
     _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd _mm512_fmadd_pd _mm512_min_pd _mm512_max_pd
     _mm512_and_pd _mm512_andnot_pd _mm512_or_pd _mm512_cmp_pd_mask _mm512_mask_blend_pd
-    _mm512_slli_epi64 _mm512_add_epi64 _mm512_castpd_si512 _mm512_castsi512_pd);
+    _mm512_slli_epi64 _mm512_castpd_si512 _mm512_castsi512_pd);
 avx512!(Avx512HalfF64, Self, f64, __m256d, 4, __mmask8, 52,
     _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_maskz_loadu_pd _mm256_mask_storeu_pd
     _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_div_pd _mm256_fmadd_pd _mm256_min_pd _mm256_max_pd
     _mm256_and_pd _mm256_andnot_pd _mm256_or_pd _mm256_cmp_pd_mask _mm256_mask_blend_pd
-    _mm256_slli_epi64 _mm256_add_epi64 _mm256_castpd_si256 _mm256_castsi256_pd);
+    _mm256_slli_epi64 _mm256_castpd_si256 _mm256_castsi256_pd);

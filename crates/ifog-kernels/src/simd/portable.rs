@@ -4,7 +4,6 @@
 use core::marker::PhantomData;
 
 use super::Simd;
-use crate::element::Element;
 
 /// Lanes of the array vectors: what SSE2 and a NEON register hold of f32.
 const LANES: usize = 4;
@@ -122,11 +121,12 @@ macro_rules! arrays {
                 out
             }
             #[inline(always)]
+            fn any_lt(self, a: Self::V, b: Self::V) -> bool {
+                (0..LANES).any(|l| a[l] < b[l])
+            }
+            #[inline(always)]
             fn pow2(self, n: Self::V) -> Self::V {
-                zip(n, n, |n, _| {
-                    let low = n.to_bits() << $mantissa;
-                    <$t>::from_bits(low.wrapping_add(<$t as Element>::ONE.to_bits()))
-                })
+                zip(n, n, |n, _| <$t>::from_bits(n.to_bits() << $mantissa))
             }
             #[inline(always)]
             fn prefetch(self, _p: *const $t) {}
