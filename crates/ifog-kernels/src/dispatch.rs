@@ -24,7 +24,7 @@ use crate::pack::{Lanes, Packed};
 use crate::packed::GateMatrix;
 use crate::product::{Multiply, multiply_body};
 use crate::simd::{Microkernels, Simd};
-use crate::tile::{MAX_ROWS, Microkernel, Tile, most_rows, tile_body};
+use crate::tile::{Ahead, MAX_ROWS, Microkernel, Tile, most_rows, tile_body};
 
 /// The list: `$then` makes something of it, for elements of type `$e`. The bodies say what those that are unsafe ask for.
 macro_rules! entries {
@@ -142,14 +142,14 @@ macro_rules! microkernels {
             type Elem = $e;
 
             #[inline(always)]
-            fn microkernel(rows: usize, vectors: usize, prefetch: bool) -> Microkernel<$e> {
+            fn microkernel(rows: usize, vectors: usize, ahead: Ahead) -> Microkernel<$e> {
                 $level! {
-                    unsafe fn run<const MR: usize, const NV: usize, const PREFETCH: bool>(
+                    unsafe fn run<const MR: usize, const NV: usize, const AHEAD: u8>(
                         tile: &Tile<$e>,
                     ) {
                         // SAFETY: whoever has the token may call it, on a tile of MR rows.
                         unsafe {
-                            tile_body::<$token, MR, NV, PREFETCH>(Simd::assume_supported(), tile)
+                            tile_body::<$token, MR, NV, AHEAD>(Simd::assume_supported(), tile)
                         }
                     }
                 }
@@ -159,22 +159,34 @@ macro_rules! microkernels {
                     if rows < most { rows } else { most }
                 }
                 macro_rules! of {
-                    ($nv:expr, $prefetch:expr) => {
+                    ($nv:expr, $ahead:ident) => {
                         [
-                            run::<{ most(1, $nv) }, $nv, $prefetch>,
-                            run::<{ most(2, $nv) }, $nv, $prefetch>,
-                            run::<{ most(3, $nv) }, $nv, $prefetch>,
-                            run::<{ most(4, $nv) }, $nv, $prefetch>,
-                            run::<{ most(5, $nv) }, $nv, $prefetch>,
-                            run::<{ most(6, $nv) }, $nv, $prefetch>,
-                            run::<{ most(7, $nv) }, $nv, $prefetch>,
-                            run::<{ most(8, $nv) }, $nv, $prefetch>,
+                            run::<{ most(1, $nv) }, $nv, { Ahead::$ahead as u8 }>,
+                            run::<{ most(2, $nv) }, $nv, { Ahead::$ahead as u8 }>,
+                            run::<{ most(3, $nv) }, $nv, { Ahead::$ahead as u8 }>,
+                            run::<{ most(4, $nv) }, $nv, { Ahead::$ahead as u8 }>,
+                            run::<{ most(5, $nv) }, $nv, { Ahead::$ahead as u8 }>,
+                            run::<{ most(6, $nv) }, $nv, { Ahead::$ahead as u8 }>,
+                            run::<{ most(7, $nv) }, $nv, { Ahead::$ahead as u8 }>,
+                            run::<{ most(8, $nv) }, $nv, { Ahead::$ahead as u8 }>,
                         ]
                     };
                 }
-                static TABLE: [[Microkernel<$e>; MAX_ROWS]; 5] =
-                    [of!(1, false), of!(2, false), of!(3, false), of!(4, false), of!(4, true)];
-                TABLE[if prefetch && vectors == 4 { 4 } else { vectors - 1 }][rows - 1]
+                static TABLE: [[Microkernel<$e>; MAX_ROWS]; 7] = [
+                    of!(1, Nothing),
+                    of!(2, Nothing),
+                    of!(3, Nothing),
+                    of!(4, Nothing),
+                    of!(3, NextPanel),
+                    of!(4, NextPanel),
+                    of!(4, SamePanel),
+                ];
+                let of = match (ahead, vectors) {
+                    (Ahead::NextPanel, 3 | 4) => vectors + 1,
+                    (Ahead::SamePanel, 4) => 6,
+                    _ => vectors - 1,
+                };
+                TABLE[of][rows - 1]
             }
         }
     };

@@ -21,7 +21,7 @@ use crate::matrix::{MatMut, MatRef};
 use crate::parallel::{self, Shared, Threads};
 use crate::planted::{Bug, planted};
 use crate::simd::Simd;
-use crate::tile::{self, MAX_ROWS, Tile};
+use crate::tile::{self, Ahead, MAX_ROWS, Tile};
 
 /// Rows packed at a time. More: fewer passes over `out`, but the blocks leave L2.
 const KC: usize = 512;
@@ -442,7 +442,7 @@ unsafe fn tiles<S: Simd>(
                     }
                 }
             }
-            S::microkernel(here.len(), vectors, false)(&tile);
+            S::microkernel(here.len(), vectors, Ahead::Nothing)(&tile);
             if !whole {
                 for r in 0..here.len() {
                     let slot = slots.add(r * 4 * S::LANES);

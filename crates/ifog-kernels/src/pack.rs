@@ -137,31 +137,57 @@ impl Layout {
 
 impl Layout {
     /// Writes the k rows of `source` in panel order; elements beyond the last unit stay as they are.
+    ///
+    /// Some rows at a time go to all panels: those that lie one behind the other are read in order, and of a transposed
+    /// source, whose columns are read, what is written stays in L1.
     pub(crate) fn pack<E: Element>(&self, k: usize, source: Source<'_, E>, to: &mut [E]) {
-        let mut rest = to;
-        for panel in 0..self.panels() {
-            let (blocks, lanes) = self.blocks_of(panel);
-            let width = self.gates * blocks * lanes;
-            let (rows, tail) = rest.split_at_mut(k * width);
-            rest = tail;
-            for gate in 0..self.gates {
-                for block in 0..blocks {
-                    let first = self.first_unit(panel) + block * lanes;
-                    let valid = lanes.min(self.units - first);
-                    let column = (gate * blocks + block) * lanes;
-                    let from = gate * source.gate_stride + first * source.unit_stride;
-                    if source.unit_stride == 1 {
-                        for (kk, row) in rows.chunks_exact_mut(width).enumerate() {
-                            let from = &source.data[from + kk * source.k_stride..][..valid];
-                            row[column..][..valid].copy_from_slice(from);
+        let some = if source.unit_stride == 1 { 8 } else { 64 };
+        for first in (0..k).step_by(some) {
+            let ks = first..k.min(first + some);
+            let mut rest = &mut *to;
+            for panel in 0..self.panels() {
+                let width = self.vectors(panel) * self.blocks_of(panel).1;
+                let (rows, tail) = rest.split_at_mut(k * width);
+                rest = tail;
+                let rows = &mut rows[ks.start * width..ks.end * width];
+                self.pack_panel(panel, ks.start, source, rows);
+            }
+        }
+    }
+
+    /// Some rows of a panel, from row `first` of the source on.
+    fn pack_panel<E: Element>(
+        &self,
+        panel: usize,
+        first: usize,
+        source: Source<'_, E>,
+        to: &mut [E],
+    ) {
+        let (blocks, lanes) = self.blocks_of(panel);
+        let width = self.gates * blocks * lanes;
+        for gate in 0..self.gates {
+            for block in 0..blocks {
+                let unit = self.first_unit(panel) + block * lanes;
+                let valid = lanes.min(self.units - unit);
+                let column = (gate * blocks + block) * lanes;
+                let from = gate * source.gate_stride + unit * source.unit_stride;
+                let from = &source.data[from + first * source.k_stride..];
+                if source.unit_stride == 1 {
+                    for (k, row) in to.chunks_exact_mut(width).enumerate() {
+                        let (row, from) = (&mut row[column..], &from[k * source.k_stride..]);
+                        match valid {
+                            // A copy of a known length is no call.
+                            16 => row[..16].copy_from_slice(&from[..16]),
+                            8 => row[..8].copy_from_slice(&from[..8]),
+                            n => row[..n].copy_from_slice(&from[..n]),
                         }
-                    } else {
-                        for lane in 0..valid {
-                            let from = &source.data[from + lane * source.unit_stride..];
-                            let to = rows[column + lane..].iter_mut().step_by(width);
-                            let from = from.iter().step_by(source.k_stride);
-                            to.zip(from).for_each(|(to, from)| *to = *from);
-                        }
+                    }
+                } else {
+                    for lane in 0..valid {
+                        let from = from[lane * source.unit_stride..].iter();
+                        let to = to[column + lane..].iter_mut().step_by(width);
+                        to.zip(from.step_by(source.k_stride))
+                            .for_each(|(to, from)| *to = *from);
                     }
                 }
             }

@@ -16,15 +16,15 @@ pub(crate) mod avx512;
 pub(crate) mod portable;
 
 use crate::element::Element;
-use crate::tile::Microkernel;
+use crate::tile::{Ahead, Microkernel};
 
 /// A level's microkernels for one element type: machine code of the level, behind pointers.
 pub trait Microkernels {
     /// What a lane holds.
     type Elem: Element;
 
-    /// The microkernel of tiles of `rows` rows and `vectors` vectors, which prefetches the right side or not.
-    fn microkernel(rows: usize, vectors: usize, prefetch: bool) -> Microkernel<Self::Elem>;
+    /// The microkernel of tiles of `rows` rows and `vectors` vectors.
+    fn microkernel(rows: usize, vectors: usize, ahead: Ahead) -> Microkernel<Self::Elem>;
 }
 
 /// A level's vectors of one element type.
@@ -100,4 +100,6 @@ pub trait Simd: Microkernels + Copy + Send + Sync {
     fn pow2(self, n: Self::V) -> Self::V;
     /// A hint that the cache line at `p` is wanted soon; never faults.
     fn prefetch(self, p: *const Self::Elem);
+    /// The same for later, of L2 rather than L1.
+    fn prefetch_far(self, p: *const Self::Elem);
 }

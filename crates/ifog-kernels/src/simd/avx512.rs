@@ -134,6 +134,10 @@ macro_rules! avx512 {
             fn prefetch(self, p: *const $t) {
                 op!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
             }
+            #[inline(always)]
+            fn prefetch_far(self, p: *const $t) {
+                op!(_mm_prefetch::<_MM_HINT_T1>(p.cast()))
+            }
         }
     };
 }

@@ -130,6 +130,8 @@ macro_rules! arrays {
             }
             #[inline(always)]
             fn prefetch(self, _p: *const $t) {}
+            #[inline(always)]
+            fn prefetch_far(self, _p: *const $t) {}
         }
     };
 }
