@@ -64,6 +64,21 @@ proptest! {
     }
 }
 
+/// Larger than the networks above: of these weights the next panel is fetched while one is multiplied.
+#[test]
+fn weights_that_do_not_stay_in_l2() {
+    for cell in Cell::ALL {
+        levels_agree::<f32>(Sizes {
+            cell,
+            steps: 2,
+            batch: 33,
+            input: 288,
+            hidden: 290,
+            seed: 1,
+        });
+    }
+}
+
 fn levels_agree<E: Element>(sizes: Sizes) {
     let problem = Problem::random(sizes, feed(sizes));
     let run = |level| {
