@@ -17,17 +17,14 @@ check: ## format, lints, docs: warnings are errors
 test: ## everything, the README's second command
 	$(CARGO) test --workspace
 
-test-features: ## the kernels on `core` and `alloc` alone and with every feature
+test-features: ## the kernels on `core` and `alloc` alone; `make test` has all of their features
 	$(CARGO) test -p ifog-kernels --no-default-features --test '*'
-	$(CARGO) test -p ifog-kernels --all-features --doc
-	$(CARGO) test -p ifog-kernels --all-features --test limits
 
 test-single: ## the model compiled without threads; `make check` only compiles it
 	$(CARGO) test -p ifog --no-default-features --lib
 
 test-levels: ## the suites that compute, once for each instruction set of this machine but the best
-	set -e; for level in $(LEVELS); do echo "== IFOG_ISA=$$level"; \
-	  IFOG_ISA=$$level $(CARGO) test -q -p ifog -p ifog-tests; done
+	CARGO="$(CARGO)" tests/scripts/levels.py $(LEVELS)
 
 planted: ## every planted bug must be caught
 	RUSTFLAGS="--cfg ifog_planted" $(CARGO) test -p ifog-kernels --test planted --target-dir target/planted

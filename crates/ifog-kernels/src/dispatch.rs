@@ -158,17 +158,24 @@ macro_rules! microkernels {
                     let most = most_rows(<$token as Simd>::ACCUMULATORS, vectors);
                     if rows < most { rows } else { most }
                 }
+                /// Without prefetch there are no microkernels for it to compile.
+                const fn fetched(of: Ahead) -> u8 {
+                    match <$token as Simd>::FETCHES {
+                        true => of as u8,
+                        false => Ahead::Nothing as u8,
+                    }
+                }
                 macro_rules! of {
                     ($nv:expr, $ahead:ident) => {
                         [
-                            run::<{ most(1, $nv) }, $nv, { Ahead::$ahead as u8 }>,
-                            run::<{ most(2, $nv) }, $nv, { Ahead::$ahead as u8 }>,
-                            run::<{ most(3, $nv) }, $nv, { Ahead::$ahead as u8 }>,
-                            run::<{ most(4, $nv) }, $nv, { Ahead::$ahead as u8 }>,
-                            run::<{ most(5, $nv) }, $nv, { Ahead::$ahead as u8 }>,
-                            run::<{ most(6, $nv) }, $nv, { Ahead::$ahead as u8 }>,
-                            run::<{ most(7, $nv) }, $nv, { Ahead::$ahead as u8 }>,
-                            run::<{ most(8, $nv) }, $nv, { Ahead::$ahead as u8 }>,
+                            run::<{ most(1, $nv) }, $nv, { fetched(Ahead::$ahead) }>,
+                            run::<{ most(2, $nv) }, $nv, { fetched(Ahead::$ahead) }>,
+                            run::<{ most(3, $nv) }, $nv, { fetched(Ahead::$ahead) }>,
+                            run::<{ most(4, $nv) }, $nv, { fetched(Ahead::$ahead) }>,
+                            run::<{ most(5, $nv) }, $nv, { fetched(Ahead::$ahead) }>,
+                            run::<{ most(6, $nv) }, $nv, { fetched(Ahead::$ahead) }>,
+                            run::<{ most(7, $nv) }, $nv, { fetched(Ahead::$ahead) }>,
+                            run::<{ most(8, $nv) }, $nv, { fetched(Ahead::$ahead) }>,
                         ]
                     };
                 }

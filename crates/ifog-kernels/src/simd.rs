@@ -42,6 +42,9 @@ pub trait Simd: Microkernels + Copy + Send + Sync {
     /// Whether a multiply-add is so slow that nothing around it matters but the size of the machine code.
     const EMULATED: bool = false;
 
+    /// Whether [`Simd::prefetch`] does something, and panels are wide enough for it to matter.
+    const FETCHES: bool = false;
+
     /// Vectors of half the width for half a vector of units, or the same vectors where there are none.
     type Narrow: Simd<Elem = Self::Elem>;
 

@@ -16,8 +16,8 @@
 //! Tricks: (1) `ACCUMULATORS / NV` rows, so that 24 (12) independent chains hide the latency of the FMA and each panel row
 //! is loaded once for all of them; (2) rows are dealt evenly to the tiles (32 rows are 6+6+5+5+5+5, not 5×6+2), as a tile of
 //! two rows is bound by loads; (3) panels outside, rows inside: a panel is read from L2 by every tile and from further
-//! away only once; (4) two runs, so that x W and h U share one set of accumulators that never leaves the registers; (5) weights that do not stay
-//! in L2: while the first tiles of a panel run, the next panel is fetched into it, a line with every k.
+//! away only once; (4) two runs, so that x W and h U share one set of accumulators that never leaves the registers;
+//! (5) of weights that do not stay in L2, while the first tiles of a panel run, the next panel is fetched into it, a line with every k.
 
 use core::mem::MaybeUninit;
 use core::ops::Range;

@@ -38,6 +38,7 @@ macro_rules! avx2 {
             type V = $v;
             const LANES: usize = $lanes;
             const ACCUMULATORS: usize = 12;
+            const FETCHES: bool = true;
             type Narrow = Self;
 
             #[inline(always)]

@@ -42,6 +42,7 @@ macro_rules! avx512 {
             type V = $v;
             const LANES: usize = $lanes;
             const ACCUMULATORS: usize = 24;
+            const FETCHES: bool = $lanes * size_of::<$t>() == 64;
             type Narrow = $narrow;
 
             #[inline(always)]
