@@ -128,6 +128,7 @@ pub mod machine;
 pub mod math;
 mod matrix;
 mod meeting;
+mod microkernel;
 mod outer;
 mod pack;
 mod packed;

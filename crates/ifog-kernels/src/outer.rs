@@ -18,10 +18,11 @@ use crate::dispatch;
 use crate::element::Element;
 use crate::level::Level;
 use crate::matrix::{MatMut, MatRef};
+use crate::microkernel::{Ahead, MAX_ROWS, Tile};
 use crate::parallel::{self, Shared, Threads};
 use crate::planted::{Bug, planted};
 use crate::simd::Simd;
-use crate::tile::{self, Ahead, MAX_ROWS, Tile};
+use crate::tile;
 
 /// Rows packed at a time. More: fewer passes over `out`, but the blocks leave L2.
 const KC: usize = 512;

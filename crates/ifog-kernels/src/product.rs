@@ -6,6 +6,7 @@ use crate::dispatch;
 use crate::element::Element;
 use crate::level::Level;
 use crate::matrix::{MatMut, MatRef, ShapeError};
+use crate::microkernel::MAX_ROWS;
 use crate::pack::{Layout, Packed, Source};
 use crate::parallel::{self, Shared, Threads};
 use crate::simd::Simd;
@@ -137,7 +138,7 @@ unsafe fn multiply_rows<E: Element>(
     // SAFETY: each part below has rows or panels of its own.
     let shared = unsafe { Shared::new(args) };
     // Few rows: deal out the columns instead.
-    let by_rows = rows >= parts * tile::MAX_ROWS;
+    let by_rows = rows >= parts * MAX_ROWS;
     let panels = packed.layout.panels();
     let parts = if by_rows { parts } else { parts.min(panels) };
     parallel::run(parts, &|part| {

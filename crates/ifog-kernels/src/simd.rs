@@ -16,7 +16,7 @@ pub(crate) mod avx512;
 pub(crate) mod portable;
 
 use crate::element::Element;
-use crate::tile::{Ahead, Microkernel};
+use crate::microkernel::{Ahead, Microkernel};
 
 /// A level's microkernels for one element type: machine code of the level, behind pointers.
 pub trait Microkernels {

@@ -1,28 +1,17 @@
-//! The register tile: the one product loop of the crate.
+//! Products: what stands around the [microkernels](crate::microkernel), over many rows and panels.
 //!
-//! ```text
-//! for row r of the tile, vector v of the panel:   acc[r][v] = start[r][v]
-//! for each run, for k in the run:                 acc[r][v] = fma(left[r][k], right[k][v], acc[r][v])
-//! out[r][v] = acc[r][v]
-//! ```
+//! What is done before and after the products of a tile (bias, gate functions, state update, gate gradients) is a [`TileOp`];
+//! its accumulators come out of a scratch in L1. Sweeps and epilogues are not compiled for each shape.
 //!
-//! Every output element is one accumulator that runs over k in order, whatever the tile's shape: that is the same-bits
-//! contract. A [`Tile`] is pointers alone, so one microkernel for each number of rows and vectors serves every product of
-//! the crate (inputs, recurrence, BPTT, weight gradients), is compiled once a level, and is called through a table; nor are
-//! sweeps and epilogues compiled for each shape. What
-//! stands before and after the products (bias, gate functions, state update, gate gradients) is a [`TileOp`]; its
-//! accumulators come out of a scratch in L1.
-//!
-//! Tricks: (1) `ACCUMULATORS / NV` rows, so that 24 (12) independent chains hide the latency of the FMA and each panel row
-//! is loaded once for all of them; (2) rows are dealt evenly to the tiles (32 rows are 6+6+5+5+5+5, not 5×6+2), as a tile of
-//! two rows is bound by loads; (3) panels outside, rows inside: a panel is read from L2 by every tile and from further
-//! away only once; (4) two runs, so that x W and h U share one set of accumulators that never leaves the registers;
-//! (5) of weights that do not stay in L2, while the first tiles of a panel run, the next panel is fetched into it, a line with every k.
+//! Rows are dealt evenly to the tiles (32 rows are 6+6+5+5+5+5, not 5×6+2), as a tile of two rows is bound by loads. Panels
+//! are outside, rows inside: a panel is read from L2 by every tile and from further away only once; and of weights that do
+//! not stay in L2 the next panel is fetched into it while the first tiles of a panel run, a line with every k.
 
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use crate::element::Element;
+use crate::microkernel::{Ahead, MAX_ROWS, Tile, line, most_rows};
 use crate::pack::Packed;
 use crate::parallel;
 use crate::simd::Simd;
@@ -102,55 +91,12 @@ pub(crate) struct Panel {
     pub(crate) vectors: usize,
 }
 
-/// A tile, ready to run. The rows beyond those of the microkernel are not read.
-pub struct Tile<E> {
-    pub(crate) start: [*const E; MAX_ROWS],
-    pub(crate) out: [*mut E; MAX_ROWS],
-    pub(crate) runs: [Run<E>; 2],
-}
-
-/// `len` products of every row: left values `stride` apart, right rows one after the other.
-#[derive(Clone, Copy)]
-pub(crate) struct Run<E> {
-    pub(crate) left: [*const E; MAX_ROWS],
-    pub(crate) stride: usize,
-    pub(crate) right: *const E,
-    pub(crate) len: usize,
-    /// Where [`Ahead::NextPanel`] asks for a line with every k. May lie outside of anything.
-    pub(crate) next: *const E,
-}
-
-/// What the product loop asks the caches for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Ahead {
-    /// Nothing: the hardware sees rows one behind the other by itself.
-    Nothing,
-    /// Some rows ahead.
-    SamePanel,
-    /// A part of the next panel, so that it is in L2 when its time comes.
-    NextPanel,
-}
-
-/// A microkernel, entered at its level.
-pub(crate) type Microkernel<E> = unsafe fn(&Tile<E>);
-
-/// The most rows of a tile on any level.
-pub(crate) const MAX_ROWS: usize = 8;
 /// The most vectors of a panel.
 const MAX_VECTORS: usize = 4;
 
-/// Panel rows that the product loop prefetches ahead where it does. Measured on Zen 4: 97 to 111 GFLOP/s for products with
-/// many rows.
-const PREFETCH_ROWS: usize = 8;
-
-/// Packed weights of so many bytes stay in L2 by themselves; fetching them all the same costs some percent. Measured on
-/// Emerald Rapids: 6 to 12 % less time for the inference of an LSTM of 256 and 512 units.
+/// Packed weights of so many bytes are left to stay in L2 by themselves. With more, measured on Emerald Rapids: 6 to 13 % less
+/// time for the inference of an LSTM of 256 and 512 units, 32 and 50 rows.
 const IN_L2: usize = 512 << 10;
-
-/// Elements of a cache line.
-const fn line<E>() -> usize {
-    64 / size_of::<E>()
-}
 
 impl<P> Rows<P> {
     /// Rows without slabs.
@@ -206,24 +152,6 @@ impl<'a, E: Element> Product<'a, E> {
     /// The same with nothing to multiply.
     pub(crate) fn empty(self) -> Self {
         Self { len: 0, ..self }
-    }
-}
-
-impl<E: Element> Tile<E> {
-    /// No rows.
-    pub(crate) fn blank() -> Self {
-        let none = Run {
-            left: [core::ptr::null(); MAX_ROWS],
-            stride: 1,
-            right: core::ptr::null(),
-            len: 0,
-            next: core::ptr::null(),
-        };
-        Self {
-            start: [core::ptr::null(); MAX_ROWS],
-            out: [core::ptr::null_mut(); MAX_ROWS],
-            runs: [none; 2],
-        }
     }
 }
 
@@ -451,85 +379,6 @@ pub(crate) unsafe fn vectors<S: Simd, const NV: usize>(s: S, from: *const S::Ele
         all[v] = unsafe { s.load(from.add(v * S::LANES)) };
     }
     all
-}
-
-/// The most rows of a tile of `vectors` vectors: all accumulators; for narrow panels no more than for three; and with
-/// 16 registers no tile of 4 × 3, which leaves none for the left value.
-pub(crate) const fn most_rows(accumulators: usize, vectors: usize) -> usize {
-    match vectors {
-        1 | 2 => accumulators / 3,
-        3 if accumulators < 16 => accumulators / 4,
-        _ => accumulators / vectors,
-    }
-}
-
-/// The microkernel of `MR` rows and `NV` vectors.
-///
-/// # Safety
-/// The first MR rows of the tile are valid: starts readable and outs writable for NV vectors, left values and right rows
-/// readable for every k of the runs.
-#[inline(always)]
-pub(crate) unsafe fn tile_body<S: Simd, const MR: usize, const NV: usize, const AHEAD: u8>(
-    s: S,
-    tile: &Tile<S::Elem>,
-) {
-    let mut acc = [[s.splat(S::Elem::ZERO); NV]; MR];
-    // SAFETY: the caller vouches for the rows of the tile; a prefetch never faults.
-    unsafe {
-        for r in 0..MR {
-            acc[r] = vectors(s, tile.start[r]);
-        }
-        for run in &tile.runs {
-            let mut left = [core::ptr::null(); MR];
-            left.copy_from_slice(&run.left[..MR]);
-            let mut right = run.right;
-            let mut next = run.next;
-            let mut at = 0;
-            for _ in 0..run.len {
-                if AHEAD == Ahead::SamePanel as u8 {
-                    for v in 0..NV {
-                        s.prefetch(right.wrapping_add((PREFETCH_ROWS * NV + v) * S::LANES));
-                    }
-                }
-                if AHEAD == Ahead::NextPanel as u8 {
-                    s.prefetch_far(next);
-                    next = next.wrapping_add(line::<S::Elem>());
-                }
-                // `make machine-code` has a bounds check to find.
-                #[cfg(ifog_planted)]
-                assert!(at <= isize::MAX as usize, "in bounds");
-                // Beside the accumulators one side of the tile waits in registers, and one vector of the other: on
-                // AVX2, 3 × 4 + 3 + 1 is all there is.
-                if MR < NV || S::ACCUMULATORS < 16 {
-                    let mut x = [s.splat(S::Elem::ZERO); MR];
-                    for r in 0..MR {
-                        x[r] = s.splat(*left[r].add(at));
-                    }
-                    for v in 0..NV {
-                        let w = s.load(right.add(v * S::LANES));
-                        for r in 0..MR {
-                            acc[r][v] = s.mul_add(x[r], w, acc[r][v]);
-                        }
-                    }
-                } else {
-                    let w: [S::V; NV] = vectors(s, right);
-                    for r in 0..MR {
-                        let x = s.splat(*left[r].add(at));
-                        for v in 0..NV {
-                            acc[r][v] = s.mul_add(x, w[v], acc[r][v]);
-                        }
-                    }
-                }
-                at += run.stride;
-                right = right.add(NV * S::LANES);
-            }
-        }
-        for r in 0..MR {
-            for v in 0..NV {
-                s.store(tile.out[r].add(v * S::LANES), acc[r][v]);
-            }
-        }
-    }
 }
 
 /// Loads a vector of which `valid` lanes exist.
