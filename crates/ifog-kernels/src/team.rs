@@ -152,13 +152,14 @@ impl Team {
         let work_until_done: *const (dyn Fn(usize) + Sync + '_) = work;
         // SAFETY: no round is open, so nobody reads the job. Its lifetime is forgotten for as long as this call lasts: `Open`
         // does not let it end before every part is done, be it by a panic.
-        unsafe {
-            let job = core::mem::transmute::<
+        let job = unsafe {
+            let job = Job(core::mem::transmute::<
                 *const (dyn Fn(usize) + Sync + '_),
                 *const (dyn Fn(usize) + Sync + 'static),
-            >(work_until_done);
-            *rounds.job.get() = Some(Job(job));
-        }
+            >(work_until_done));
+            *rounds.job.get() = Some(job);
+            job
+        };
         // Either this thread sees a helper asleep, or the helper sees the round.
         rounds.round.0.store(round, Ordering::SeqCst);
         let open = Open { rounds, round };
@@ -168,7 +169,8 @@ impl Team {
         work(0);
         for (helper, part) in rounds.parts.iter().enumerate() {
             if part.take(round) {
-                rounds.finish(helper, round, work);
+                // SAFETY: the round is open, and the part is this thread's.
+                unsafe { rounds.finish(helper, round, job) };
             }
         }
         drop(open);
@@ -214,11 +216,11 @@ impl Rounds {
                 spins = 0;
                 if part.take(round) {
                     // SAFETY: the part of the open round is this thread's, so the caller waits, and the job stands.
-                    let Some(Job(work)) = (unsafe { *self.job.get() }) else {
+                    let Some(job) = (unsafe { *self.job.get() }) else {
                         continue;
                     };
                     // SAFETY: as above.
-                    self.finish(helper, round, unsafe { &*work });
+                    unsafe { self.finish(helper, round, job) };
                 }
             } else if spins < self.patience {
                 spins += 1;
@@ -234,15 +236,20 @@ impl Rounds {
         }
     }
 
-    /// Does the part of a helper, which the calling thread has taken.
-    fn finish(&self, helper: usize, round: usize, work: &(dyn Fn(usize) + Sync)) {
+    /// Does the part of a helper. The job stays a pointer: the caller may free the closure as soon as the part is done, which
+    /// is before this returns, and an argument that is a reference would have to be valid until then.
+    ///
+    /// # Safety
+    /// The calling thread has taken the part, and `job` is that of the open round.
+    unsafe fn finish(&self, helper: usize, round: usize, job: Job) {
         let mut finish = Finish {
             rounds: self,
             part: &self.parts[helper],
             round,
             whole: false,
         };
-        work(helper + 1);
+        // SAFETY: the part is not done before `finish` is dropped, so the caller waits, and the closure stands during this call.
+        unsafe { (*job.0)(helper + 1) };
         finish.whole = true;
     }
 }
