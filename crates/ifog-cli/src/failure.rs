@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use ifog::config::ConfigError;
 use ifog::corpus::CorpusError;
+use ifog::fit::FitError;
 use ifog::flow::FlowError;
 use ifog::forecast::ForecastError;
 use ifog::tasks::trainer::TaskError;
@@ -119,16 +120,24 @@ impl Caused for ConfigError {
     }
 }
 
+impl Caused for FitError {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Level(_) => Cause::Work,
+            _ => Cause::Request,
+        }
+    }
+}
+
 impl Caused for TrainError {
     fn cause(&self) -> Cause {
         match self {
             Self::Setting { .. }
             | Self::Config(_)
-            | Self::Optimizer(_)
-            | Self::Clip(_)
             | Self::Corpus(CorpusError::Shares { .. } | CorpusError::WindowSize { .. }) => {
                 Cause::Request
             }
+            Self::Fit(error) => Caused::cause(error),
             Self::Diverged { .. } => Cause::Divergence,
             _ => Cause::Work,
         }
@@ -138,11 +147,8 @@ impl Caused for TrainError {
 impl Caused for TaskError {
     fn cause(&self) -> Cause {
         match self {
-            Self::Length { .. }
-            | Self::Chrono(_)
-            | Self::Config(_)
-            | Self::Optimizer(_)
-            | Self::Clip(_) => Cause::Request,
+            Self::Length { .. } | Self::Chrono(_) | Self::Config(_) => Cause::Request,
+            Self::Fit(error) => Caused::cause(error),
             Self::Diverged(_) => Cause::Divergence,
             _ => Cause::Work,
         }
@@ -152,7 +158,8 @@ impl Caused for TaskError {
 impl Caused for ForecastError {
     fn cause(&self) -> Cause {
         match self {
-            Self::Zero(_) | Self::Config(_) | Self::Optimizer(_) => Cause::Request,
+            Self::Zero(_) | Self::Config(_) => Cause::Request,
+            Self::Fit(error) => Caused::cause(error),
             Self::Diverged => Cause::Divergence,
             _ => Cause::Work,
         }

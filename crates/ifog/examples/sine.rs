@@ -1,58 +1,56 @@
-//! Regression: an LSTM reads two mixed sine waves and predicts the next value, from the parts the trainer is made of.
+//! Regression: an LSTM reads two mixed sine waves and predicts the next value. Stopped half-way, it goes on to the same bits.
 //!
 //! `cargo run --release -p ifog --example sine`
 
-use ifog::clip::{ClipRule, Clipper};
 use ifog::config::{InputConfig, NetworkConfig};
-use ifog::dropout::Dropout;
+use ifog::fit::{FitConfig, Fitter};
 use ifog::init::{Init, initial_parameters};
+use ifog::learning_rate::{Decay, LearningRate, Place};
 use ifog::loss::squared_error;
-use ifog::network::{Inputs, Learner, Packed};
-use ifog::optimizer::{Optimizer, OptimizerConfig};
+use ifog::network::Inputs;
 use ifog::parameters::Layout;
-use ifog::{Cell, Level, Threads};
+use ifog::safetensors::Metadata;
+use ifog::{Cell, Threads};
 
+const WINDOWS: u64 = 600;
 /// Steps of a window, and waves that are read side by side.
 const STEPS: usize = 50;
 const BATCH: usize = 8;
 
 /// `[T, B]`: every wave has its own phase.
-fn waves(start: usize) -> Vec<f32> {
-    let value = |t: usize, b: usize| {
-        let t = t as f32 + 9.0 * b as f32;
-        0.6 * (0.2 * t).sin() + 0.4 * (0.31 * t).sin()
-    };
-    (start..start + STEPS)
-        .flat_map(|t| (0..BATCH).map(move |b| value(t, b)))
+fn waves(start: u64) -> Vec<f32> {
+    let place = |n: usize| start as f32 + (n / BATCH) as f32 + 9.0 * (n % BATCH) as f32;
+    let values = (0..STEPS * BATCH).map(place);
+    values
+        .map(|t| 0.6 * (0.2 * t).sin() + 0.4 * (0.31 * t).sin())
         .collect()
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let input = InputConfig::Dense { width: 1 };
-    let network = NetworkConfig {
+    let layout = Layout::new(NetworkConfig {
         cell: Cell::Lstm,
-        input,
+        input: InputConfig::Dense { width: 1 },
         hidden: 32,
         layers: 1,
         outputs: 1,
-    };
-    let layout = Layout::new(network)?;
-    let mut parameters = initial_parameters(&layout, Init::Uniform, 1.0, 0);
-    let threads = Threads::SINGLE;
-    let mut weights = Packed::new(&layout, Level::detect()?, true)?;
-    let mut learner = Learner::new(&weights, STEPS, BATCH, Dropout::off(), threads)?;
-    let mut optimizer = Optimizer::new(OptimizerConfig::adam(), layout.len())?;
-    let mut clipper = Clipper::new(ClipRule::GlobalNorm(1.0))?;
-    for window in 0..=600 {
-        let (x, next) = (waves(window * STEPS), waves(window * STEPS + 1));
-        weights.load(&parameters, threads);
-        let error = learner.learn(&weights, Inputs::Vectors(&x), STEPS, |y| {
-            squared_error(y, &next, STEPS * BATCH)
-        });
-        clipper.clip(&mut learner.gradient);
-        optimizer.step(&mut parameters, &learner.gradient, 5e-3);
+    })?;
+    let mut parameters = initial_parameters(&layout, Init::FanIn, 1.0, 0);
+    let (room, config) = ((STEPS, BATCH), FitConfig::default());
+    let mut fitter = Fitter::new(&layout, &parameters, room, config, Threads::SINGLE)?;
+    let rate = LearningRate::new(1e-2, 20, Decay::Cosine { floor: 1e-4 });
+    for window in 0..WINDOWS {
+        let (x, next) = (waves(window * 50), waves(window * 50 + 1));
+        let lr = rate.at(Place::of(window + 1, WINDOWS));
+        let loss = |_, y: &mut [f32]| squared_error(y, &next, STEPS * BATCH);
+        let fit = fitter.step(&mut parameters, lr, Inputs::Vectors(&x), STEPS, loss)?;
         if window % 100 == 0 {
-            println!("window {window:3}  RMSE {:.4}", error.sqrt());
+            println!("window {window:3}  RMSE {:.4}", fit.loss.sqrt());
+        }
+        if window == WINDOWS / 2 {
+            // Bytes for wherever they are safe, and what a new process would do with them.
+            let file = fitter.state(&parameters, Metadata::new())?;
+            fitter = Fitter::new(&layout, &parameters, room, config, Threads::SINGLE)?;
+            fitter.restore(&mut parameters, &file)?;
         }
     }
     Ok(())

@@ -23,10 +23,9 @@ pub mod scores;
 
 use ifog_kernels::{Cell, LevelError};
 
-use crate::clip::ClipError;
 use crate::config::{ConfigError, InputConfig, NetworkConfig};
 use crate::cost::MemoryError;
-use crate::optimizer::OptimizerError;
+use crate::fit::FitError;
 use crate::parameters::Layout;
 use inputs::{INPUTS, Scale, inputs};
 use interval::Band;
@@ -126,12 +125,9 @@ pub enum ForecastError {
     /// More memory than the machine has.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// The clipping.
+    /// What a step stands on.
     #[error(transparent)]
-    Clip(#[from] ClipError),
-    /// The update rule.
-    #[error(transparent)]
-    Optimizer(#[from] OptimizerError),
+    Fit(#[from] FitError),
     /// `IFOG_ISA`.
     #[error(transparent)]
     Level(#[from] LevelError),

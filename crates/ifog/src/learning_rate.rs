@@ -69,6 +69,18 @@ pub struct Plateau {
     pub reductions: u64,
 }
 
+impl Place {
+    /// Step `step`, from 1, of a run of `total` steps in one epoch.
+    #[must_use]
+    pub fn of(step: u64, total: u64) -> Self {
+        Self {
+            step,
+            epoch: 0,
+            fraction: step.saturating_sub(1) as f64 / total as f64,
+        }
+    }
+}
+
 impl LearningRate {
     /// η = `base`, reached after `warmup` steps.
     #[must_use]

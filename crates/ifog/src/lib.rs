@@ -22,7 +22,7 @@
 //! # }
 //! ```
 //!
-//! * [`train`]: the trainer. [`language_model`]: evaluation and sampling. [`checkpoint`]: files, named as PyTorch's.
+//! * [`train`]: the trainer of language models; [`fit`]: its step, for any loss. [`language_model`]: evaluation and sampling. [`checkpoint`]: files, named as PyTorch's.
 //! * [`network`]: the layers at work, in f32 and f64. [`parameters`]: one flat buffer. [`loss`], [`optimizer`],
 //!   [`learning_rate`], [`clip`], [`dropout`], [`row_dropout`], [`average`], [`init`].
 //! * [`corpus`], [`vocabulary`], [`sampling`], [`rng`]: text in and out.
@@ -46,6 +46,7 @@ pub mod corpus;
 pub mod cost;
 pub mod dropout;
 mod finite;
+pub mod fit;
 pub mod flow;
 pub mod forecast;
 pub mod gradcheck;

@@ -5,26 +5,19 @@
 
 use std::path::Path;
 
-use ifog_kernels::{Level, Threads};
+use ifog_kernels::Threads;
 
-use crate::average::Average;
-use crate::clip::Clipper;
 use crate::corpus::{Corpus, PartName, TrainingWindows, Window};
 use crate::cost::training_flops;
-use crate::dropout::Dropout;
+use crate::fit::Fitter;
+use crate::fit::tying::start_tied;
 use crate::init::{chrono_biases, initial_parameters};
 use crate::language_model::{LanguageModel, evaluate};
 use crate::learning_rate::LearningRate;
-use crate::network::{Learner, Packed};
-use crate::optimizer::Optimizer;
 use crate::parameters::Layout;
 use crate::pool::Pool;
-use crate::rng::{Rng, Stream};
-use crate::row_dropout::RowDropout;
 use crate::safetensors::data_digest;
 use crate::vocabulary::Vocabulary;
-
-use tying::start_tied;
 
 pub use checkpoints::Checkpoints;
 pub use config::{OptimizerName, ScheduleName, TrainConfig};
@@ -36,7 +29,6 @@ pub use step::StepReport;
 
 mod checkpoints;
 mod config;
-mod divergence;
 mod error;
 mod memory;
 mod pace;
@@ -44,7 +36,6 @@ mod progress;
 mod run;
 mod state;
 mod step;
-mod tying;
 
 /// A model in training.
 #[derive(Debug)]
@@ -54,15 +45,9 @@ pub struct Trainer {
     corpus: Corpus,
     windows: TrainingWindows,
     window: Window,
-    level: Level,
     pool: Pool,
-    weights: Packed<f32>,
-    learner: Learner<f32>,
-    optimizer: Optimizer,
-    clipper: Clipper,
+    fitter: Fitter,
     rate: LearningRate,
-    rows: RowDropout,
-    average: Option<Average>,
     /// Whether every step reads the first window.
     one_batch: bool,
     /// SHA-256 of the text.
@@ -78,7 +63,6 @@ impl Trainer {
     /// memory.
     pub fn new(config: TrainConfig, text: &[u8]) -> Result<Self, TrainError> {
         config.validate()?;
-        let level = Level::detect()?;
         let vocabulary = Vocabulary::of_text(text, config.vocab)?;
         let corpus = Corpus::new(vocabulary.encode(text)?, config.parts())?;
         let network = config.network(vocabulary.len());
@@ -98,25 +82,13 @@ impl Trainer {
         if config.tie {
             start_tied(&layout, &mut parameters);
         }
-        let rng = Rng::new(config.seed, Stream::Dropout);
-        let dropout = Dropout::new(config.dropout, layout.widths(), room * batch, rng);
-        let dropout = dropout.variational(config.variational);
-        let weights = Packed::new(&layout, level, true)?;
-        let learner =
-            pool.install(|| Learner::new(&weights, room, batch, dropout, Threads::current()))?;
+        let (room, fit) = ((room, batch), config.fit());
+        let fitter =
+            pool.install(|| Fitter::new(&layout, &parameters, room, fit, Threads::current()))?;
         let mut model = LanguageModel::with_layout(layout.clone(), vocabulary, parameters)?;
         model.record = config.record();
         Ok(Self {
-            optimizer: Optimizer::new(config.optimizer(), layout.len())?,
-            clipper: Clipper::new(config.clip())?,
             rate: LearningRate::new(config.lr, config.warmup, config.decay()),
-            rows: RowDropout::new(
-                &layout,
-                config.dropout_input,
-                config.dropout_recurrent,
-                Rng::new(config.seed, Stream::Rows),
-            ),
-            average: (config.ema > 0.0).then(|| Average::new(config.ema, &model.parameters)),
             one_batch: false,
             text_digest: data_digest(text),
             text_len: text.len(),
@@ -125,10 +97,8 @@ impl Trainer {
             config,
             model,
             corpus,
-            level,
             pool,
-            weights,
-            learner,
+            fitter,
         })
     }
 
@@ -137,13 +107,10 @@ impl Trainer {
     /// # Errors
     /// There is no such part.
     pub fn validate(&mut self) -> Result<f64, TrainError> {
-        let (weights, model) = (&mut self.weights, &self.model);
-        let average = self.average.as_ref();
-        let evaluated = average.map_or(&model.parameters, |average| &average.values);
-        self.pool
-            .install(|| weights.load(evaluated, Threads::current()));
-        let (level, corpus) = (self.level, &self.corpus);
-        Ok(evaluate(weights, level, corpus, PartName::Val, &self.pool)?.loss)
+        let (fitter, parameters) = (&mut self.fitter, &self.model.parameters);
+        self.pool.install(|| fitter.load_evaluated(parameters));
+        let (weights, level) = (&fitter.weights, fitter.level);
+        Ok(evaluate(weights, level, &self.corpus, PartName::Val, &self.pool)?.loss)
     }
 
     /// A sample of the model as it is.
@@ -174,7 +141,7 @@ impl Trainer {
     /// The file cannot be written; an older one stays as it was.
     pub fn save(&mut self, path: &Path, val_loss: Option<f64>) -> Result<String, TrainError> {
         let record = &mut self.model.record;
-        record.insert("step".to_owned(), self.optimizer.steps().to_string());
+        record.insert("step".to_owned(), self.fitter.steps().to_string());
         match val_loss {
             Some(loss) => record.insert("val_loss".to_owned(), format!("{loss:.6}")),
             None => record.remove("val_loss"),
@@ -187,9 +154,8 @@ impl Trainer {
 
     /// The model with averaged weights, if they are averaged.
     fn averaged(&self) -> Option<LanguageModel> {
-        let average = self.average.as_ref()?;
-        Some(LanguageModel {
-            parameters: average.values.clone(),
+        (self.config.ema > 0.0).then(|| LanguageModel {
+            parameters: self.fitter.evaluated(&self.model.parameters).to_vec(),
             ..self.model.clone()
         })
     }
@@ -257,13 +223,13 @@ impl Trainer {
 
     /// Steps done.
     pub fn steps(&self) -> u64 {
-        self.optimizer.steps()
+        self.fitter.steps()
     }
 
     /// Whether [`Trainer::total_steps`] are done.
     pub fn finished(&self) -> bool {
         self.total_steps()
-            .is_some_and(|total| self.optimizer.steps() >= total)
+            .is_some_and(|total| self.fitter.steps() >= total)
     }
 
     /// The model as it is.
@@ -352,7 +318,7 @@ mod tests {
                 let [e, w] = [e.start + v * 8 + h, w.start + h * symbols + v];
                 assert_eq!(trainer.model.parameters[e], trainer.model.parameters[w]);
                 assert_ne!(trainer.model.parameters[e], before[e]);
-                assert_eq!(trainer.learner.gradient[w], 0.0);
+                assert_eq!(trainer.fitter.gradient()[w], 0.0);
             }
         }
     }
@@ -371,7 +337,7 @@ mod tests {
             assert_eq!(ours, theirs, "averaging changes no step");
         }
         assert_ne!(trainer.validate().unwrap(), plain.validate().unwrap());
-        plain.model.parameters = trainer.average.as_ref().unwrap().values.clone();
+        plain.model.parameters = trainer.averaged().unwrap().parameters;
         assert_eq!(trainer.validate().unwrap(), plain.validate().unwrap());
     }
 

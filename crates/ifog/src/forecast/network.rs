@@ -3,14 +3,14 @@
 use ifog_kernels::{Level, Threads};
 
 use super::{ForecastConfig, ForecastError};
-use crate::clip::{ClipRule, Clipper};
+use crate::clip::ClipRule;
 use crate::cost::check_memory;
-use crate::dropout::Dropout;
+use crate::fit::{FitConfig, Fitter};
 use crate::init::{Init, initial_parameters};
 use crate::learning_rate::{Decay, LearningRate, Place};
 use crate::loss::squared_error;
-use crate::network::{Inputs, Learner, Packed, Reader};
-use crate::optimizer::{Optimizer, OptimizerConfig};
+use crate::network::{Inputs, Packed, Reader};
+use crate::optimizer::OptimizerConfig;
 use crate::parameters::Layout;
 use crate::rng::{Rng, Stream};
 
@@ -40,16 +40,19 @@ impl Lesson<'_> {
         check_memory(layout, 1, window, batch, size_of::<f32>())?;
         let mut parameters = initial_parameters(layout, Init::Orthogonal, 1.0, seed);
         parameters[layout.decoder_weight()].fill(0.0);
-        let mut weights = Packed::new(layout, Level::detect()?, true)?;
-        let mut learner = Learner::new(&weights, window, batch, Dropout::off(), Threads::SINGLE)?;
-        let mut optimizer = Optimizer::new(adamw(config.weight_decay), layout.len())?;
-        let mut clipper = Clipper::new(ClipRule::GlobalNorm(1.0))?;
+        let fit = FitConfig {
+            optimizer: adamw(config.weight_decay),
+            clip: ClipRule::GlobalNorm(1.0),
+            ..FitConfig::default()
+        };
+        let room = (window, batch);
+        let mut fitter = Fitter::new(layout, &parameters, room, fit, Threads::SINGLE)?;
         let rate = LearningRate::new(config.lr, 0, Decay::Cosine { floor: 0.0 });
         let mut rng = Rng::new(seed, Stream::Data);
         let mut best = (self.validation_error(&parameters)?, parameters.clone());
         let (mut step, mut best_step) = (0, 0);
         while step < config.steps && step - best_step <= config.steps / PATIENCE {
-            learner.state.reset();
+            fitter.state_mut().reset();
             // Any place where a window may start, so that no row is always beyond the last one.
             let starts = window.min(stretch - window + 1).max(window / 2 + 1);
             let offset = rng.below(starts as u64) as usize;
@@ -57,22 +60,12 @@ impl Lesson<'_> {
             for start in (offset..=last).step_by(window).take(config.steps - step) {
                 let length = window.min(stretch - start);
                 let (x, y) = self.rows(start..start + length, stretch, batch);
-                weights.load(&parameters, Threads::SINGLE);
-                let loss = learner.learn(&weights, Inputs::Vectors(&x), length, |outputs| {
-                    squared_error(outputs, &y, y.len())
-                });
-                let norm = clipper.clip(&mut learner.gradient);
-                if !(loss.is_finite() && norm.is_finite()) {
-                    return Err(ForecastError::Diverged);
-                }
-                let fraction = step as f64 / config.steps as f64;
+                let place = Place::of(step as u64 + 1, config.steps as u64);
+                let (lr, inputs) = (rate.at(place), Inputs::Vectors(&x));
+                let loss = |_, outputs: &mut [f32]| squared_error(outputs, &y, y.len());
+                let fit = fitter.step(&mut parameters, lr, inputs, length, loss);
+                fit.map_err(|_| ForecastError::Diverged)?;
                 step += 1;
-                let place = Place {
-                    step: step as u64,
-                    epoch: 0,
-                    fraction,
-                };
-                optimizer.step(&mut parameters, &learner.gradient, rate.at(place));
             }
             let error = self.validation_error(&parameters)?;
             if error < best.0 {

@@ -2,19 +2,18 @@
 
 use std::collections::VecDeque;
 
-use ifog_kernels::{Cell, Level, LevelError, Threads};
+use ifog_kernels::{Cell, Level, Threads};
 
 use super::norm_limit::NormLimit;
 use super::{Sequences, Source, Targets, Task};
-use crate::average::Average;
-use crate::clip::{ClipError, ClipRule, Clipper};
+use crate::clip::ClipRule;
 use crate::config::{ConfigError, InputConfig, NetworkConfig};
 use crate::cost::{MemoryError, check_memory};
-use crate::dropout::Dropout;
+use crate::fit::{Diverged, Fit, FitConfig, FitError, Fitter};
 use crate::init::{Init, chrono_biases, initial_parameters};
 use crate::loss::{softmax_cross_entropy, squared_error};
-use crate::network::{Inputs, Learner, Packed, Reader};
-use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerError};
+use crate::network::{Inputs, Packed, Reader};
+use crate::optimizer::OptimizerConfig;
 use crate::parameters::Layout;
 use crate::pool::{Pool, PoolError};
 
@@ -54,12 +53,9 @@ pub struct TaskConfig {
 pub struct TaskTrainer {
     config: TaskConfig,
     source: Source,
-    level: Level,
     pool: Pool,
     parameters: Vec<f32>,
-    weights: Packed<f32>,
-    learner: Learner<f32>,
-    optimizer: Optimizer,
+    fitter: Fitter,
     limit: NormLimit,
     averaged: Option<Averaged>,
     sequences: u64,
@@ -70,7 +66,6 @@ pub struct TaskTrainer {
 /// What answers in the place of the weights that learn, which the last steps have pulled about.
 #[derive(Debug)]
 struct Averaged {
-    average: Average,
     weights: Packed<f32>,
     reader: Reader<f32>,
 }
@@ -114,9 +109,6 @@ pub enum TaskError {
     /// A time scale too short to spread others below it.
     #[error("chrono = {0} is out of range: give at least 3 steps, or 0 for none")]
     Chrono(u64),
-    /// A decay that is no share.
-    #[error("ema = {0} is out of range: give a share from 0 to below 1")]
-    Average(f64),
     /// The loss is not finite, or the gradient of many steps in a row.
     #[error("training diverged after {0} sequences: lower the learning rate")]
     Diverged(u64),
@@ -126,15 +118,9 @@ pub enum TaskError {
     /// More memory than the machine has.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// The clipping.
+    /// What a step stands on: optimiser, clipping, average, or `IFOG_ISA`.
     #[error(transparent)]
-    Clip(#[from] ClipError),
-    /// The update rule.
-    #[error(transparent)]
-    Optimizer(#[from] OptimizerError),
-    /// `IFOG_ISA`.
-    #[error(transparent)]
-    Level(#[from] LevelError),
+    Fit(#[from] FitError),
     /// The threads.
     #[error(transparent)]
     Pool(#[from] PoolError),
@@ -180,10 +166,10 @@ impl TaskConfig {
 }
 
 impl Averaged {
-    /// Answers to a window, `[steps · B, O]`.
-    fn answer(&mut self, inputs: Inputs<'_, f32>, steps: usize) -> &[f32] {
+    /// Answers of the averaged `parameters` to a window, `[steps · B, O]`.
+    fn answer(&mut self, parameters: &[f32], inputs: Inputs<'_, f32>, steps: usize) -> &[f32] {
         let threads = Threads::current();
-        self.weights.load(&self.average.values, threads);
+        self.weights.load(parameters, threads);
         self.reader.state.reset();
         self.reader.read(&self.weights, inputs, steps, threads)
     }
@@ -211,9 +197,6 @@ impl TaskTrainer {
         if (1..=2).contains(&config.chrono) {
             return Err(TaskError::Chrono(config.chrono));
         }
-        if !(0.0..1.0).contains(&config.ema) {
-            return Err(TaskError::Average(config.ema));
-        }
         for (what, value) in [("batch", batch), ("length", length)] {
             if value == 0 {
                 return Err(ConfigError::Zero { what }.into());
@@ -223,7 +206,6 @@ impl TaskTrainer {
                 return Err(ConfigError::TooLarge { what, value, most }.into());
             }
         }
-        Clipper::new(ClipRule::GlobalNorm(config.clip_norm))?;
         let layout = Layout::new(NetworkConfig {
             cell: config.cell,
             input: InputConfig::Dense {
@@ -235,40 +217,41 @@ impl TaskTrainer {
         })?;
         let steps = length + length / 10 + 2 * super::COPIED;
         check_memory(&layout, 1, steps, batch, size_of::<f32>())?;
-        let level = Level::detect()?;
         let pool = Pool::new(config.threads)?;
         let mut parameters = initial_parameters(&layout, Init::Uniform, 1.0, config.seed);
         // A plain RNN has no gates for them.
         let timed = config.chrono > 0 && chrono_biases(&layout, &mut parameters, config.chrono);
         let chrono = if timed { config.chrono } else { 0 };
-        let weights = Packed::new(&layout, level, true)?;
-        let mut adam = OptimizerConfig::adam();
-        if let OptimizerConfig::Adam { beta2, .. } = &mut adam {
+        let mut optimizer = OptimizerConfig::adam();
+        if let OptimizerConfig::Adam { beta2, .. } = &mut optimizer {
             *beta2 = config.beta2;
         }
+        let fit = FitConfig {
+            optimizer,
+            clip: ClipRule::GlobalNorm(config.clip_norm),
+            ema: config.ema,
+            ..FitConfig::default()
+        };
+        let room = (steps, batch);
+        let fitter =
+            pool.install(|| Fitter::new(&layout, &parameters, room, fit, Threads::current()))?;
         let averaged = (config.ema > 0.0).then(|| {
-            let weights = Packed::new(&layout, level, false)?;
+            let weights = Packed::new(&layout, fitter.level, false)?;
             Ok(Averaged {
-                average: Average::new(config.ema, &parameters),
                 reader: Reader::new(&weights, steps, batch),
                 weights,
             })
         });
-        let learner = pool
-            .install(|| Learner::new(&weights, steps, batch, Dropout::off(), Threads::current()))?;
         Ok(Self {
             source: Source::new(task, length, config.seed),
-            optimizer: Optimizer::new(adam, layout.len())?,
             limit: NormLimit::new(config.clip_norm),
             averaged: averaged.transpose().map_err(TaskError::Config)?,
             sequences: 0,
             recent: VecDeque::with_capacity(JUDGED),
             config: TaskConfig { chrono, ..config },
-            level,
             pool,
             parameters,
-            weights,
-            learner,
+            fitter,
         })
     }
 
@@ -292,39 +275,30 @@ impl TaskTrainer {
             0 => 1.0,
             after => (1.0 + self.sequences as f64 / after as f64).sqrt(),
         };
-        let (level, lr) = (self.level, self.config.lr / decay);
+        let lr = self.config.lr / decay;
         let (outputs, batch) = (self.config.task.outputs(), self.config.batch);
-        let (weights, learner) = (&mut self.weights, &mut self.learner);
-        let (parameters, optimizer) = (&mut self.parameters, &mut self.optimizer);
-        let mut clipper = Clipper::new(ClipRule::GlobalNorm(self.limit.now()))?;
-        let averaged = &mut self.averaged;
-        let step = self.sequences / batch as u64 + 1;
+        let limit = self.fitter.set_clip(ClipRule::GlobalNorm(self.limit.now()));
+        limit.map_err(FitError::from)?;
+        let (fitter, parameters) = (&mut self.fitter, &mut self.parameters);
+        let (level, averaged) = (fitter.level, &mut self.averaged);
         let mut verdicts = Vec::new();
-        let (loss, norm) = self.pool.install(|| {
+        let fit = self.pool.install(|| {
             let inputs = Inputs::Vectors(&sequences.inputs);
-            let targets = &sequences.targets;
+            let (steps, targets) = (sequences.steps, &sequences.targets);
             if let Some(averaged) = averaged {
-                let answers = averaged.answer(inputs, sequences.steps);
+                let answers = averaged.answer(fitter.evaluated(parameters), inputs, steps);
                 verdicts = judge(answers, outputs, batch, targets);
             }
-            weights.load(parameters, Threads::current());
-            learner.state.reset();
-            let loss = learner.learn(weights, inputs, sequences.steps, |answers| {
+            fitter.state_mut().reset();
+            fitter.step(parameters, lr, inputs, steps, |_, answers| {
                 if verdicts.is_empty() {
                     verdicts = judge(answers, outputs, batch, targets);
                 }
                 loss(level, answers, outputs, &sequences)
-            });
-            let norm = clipper.clip(&mut learner.gradient);
-            if loss.is_finite() && norm.is_finite() {
-                optimizer.step(parameters, &learner.gradient, lr);
-                if let Some(averaged) = averaged {
-                    averaged.average.update(parameters, step);
-                }
-            }
-            (loss, norm)
+            })
         });
-        if !self.limit.saw(norm) || !loss.is_finite() {
+        let Fit { loss, grad_norm } = fit.unwrap_or_else(|Diverged { fit, .. }| fit);
+        if !self.limit.saw(grad_norm) || !loss.is_finite() {
             return Err(TaskError::Diverged(self.sequences));
         }
         self.sequences += self.config.batch as u64;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::clip::ClipRule;
 use crate::config::{InputConfig, NetworkConfig};
 use crate::corpus::{Split, SplitConfig};
+use crate::fit::FitConfig;
 use crate::init::Init;
 use crate::language_model::TrainingRecord;
 use crate::learning_rate::Decay;
@@ -264,7 +265,22 @@ impl TrainConfig {
         }
     }
 
-    pub(super) fn clip(&self) -> ClipRule {
+    /// How a step learns.
+    pub(super) fn fit(&self) -> FitConfig {
+        FitConfig {
+            optimizer: self.optimizer(),
+            clip: self.clip(),
+            dropout: self.dropout,
+            variational: self.variational,
+            dropout_input: self.dropout_input,
+            dropout_recurrent: self.dropout_recurrent,
+            ema: self.ema,
+            tie: self.tie,
+            seed: self.seed,
+        }
+    }
+
+    fn clip(&self) -> ClipRule {
         match (self.clip_norm > 0.0, self.clip_value > 0.0) {
             (_, true) => ClipRule::Value(self.clip_value as f32),
             (true, false) => ClipRule::GlobalNorm(self.clip_norm),

@@ -1,15 +1,12 @@
 //! Why training cannot start or go on.
 
-use std::path::PathBuf;
-
-use ifog_kernels::LevelError;
+use std::path::{Path, PathBuf};
 
 use crate::checkpoint::CheckpointError;
-use crate::clip::ClipError;
 use crate::config::ConfigError;
 use crate::corpus::CorpusError;
+use crate::fit::{FitError, StateError};
 use crate::language_model::ModelError;
-use crate::optimizer::OptimizerError;
 use crate::pool::PoolError;
 use crate::vocabulary::VocabularyError;
 
@@ -68,6 +65,9 @@ pub enum TrainError {
         /// What is wrong with the newest.
         newest: String,
     },
+    /// What a step stands on: optimiser, clipping, masks, or `IFOG_ISA`.
+    #[error(transparent)]
+    Fit(#[from] FitError),
     /// The network.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -77,15 +77,6 @@ pub enum TrainError {
     /// The text's symbols.
     #[error(transparent)]
     Vocabulary(#[from] VocabularyError),
-    /// The update rule.
-    #[error(transparent)]
-    Optimizer(#[from] OptimizerError),
-    /// The clipping.
-    #[error(transparent)]
-    Clip(#[from] ClipError),
-    /// `IFOG_ISA`.
-    #[error(transparent)]
-    Level(#[from] LevelError),
     /// The threads.
     #[error(transparent)]
     Pool(#[from] PoolError),
@@ -95,4 +86,17 @@ pub enum TrainError {
     /// The model's or the training state's file.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+}
+
+impl TrainError {
+    /// Why the state in `path` is none for this trainer.
+    pub(super) fn of_state(error: StateError, path: &Path) -> Self {
+        match error {
+            StateError::Damaged(reason) => Self::DamagedState {
+                path: path.to_owned(),
+                reason,
+            },
+            StateError::Foreign(reason) => Self::ForeignState(reason),
+        }
+    }
 }

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::fit::{Numbers, StateError};
 use crate::safetensors::Metadata;
 use crate::train::StepReport;
-use crate::train::state::{Reader, StateError};
 
 /// How far a run is; kept in its training states.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +71,7 @@ impl Progress {
     }
 
     pub(super) fn read(kept: &Metadata) -> Result<Self, StateError> {
-        let numbers = Reader(kept);
+        let numbers = Numbers(kept);
         let step = |name: &str| match kept.get(name).map(String::as_str) {
             Some(NEVER) => Ok(None),
             _ => numbers.number(name).map(Some),

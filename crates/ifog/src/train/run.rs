@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::fit::StateError;
 use crate::train::checkpoints::Checkpoints;
 use crate::train::pace::{Moment, Pace};
 use crate::train::progress::Progress;
-use crate::train::state::StateError;
 use crate::train::{StepReport, TrainError, Trainer};
 
 /// A trainer that goes on by itself. Each item is one thing that happened.
@@ -232,11 +232,11 @@ impl Run {
             reason: error.to_string(),
         })?;
         let kept = self.trainer.restore_state(&bytes);
-        let kept = kept.map_err(|error| error.at(path))?;
-        let progress = Progress::read(&kept).map_err(|error| error.at(path))?;
+        let kept = kept.map_err(|error| TrainError::of_state(error, path))?;
+        let progress = Progress::read(&kept).map_err(|error| TrainError::of_state(error, path))?;
         if progress.step != self.trainer.steps() {
             let reason = "the run and its trainer are at different steps".to_owned();
-            return Err(StateError::Damaged(reason).at(path));
+            return Err(TrainError::of_state(StateError::Damaged(reason), path));
         }
         self.progress = progress;
         Ok(())

@@ -1,9 +1,7 @@
 //! One step: a window forward and backward, and an update.
 
-use ifog_kernels::Threads;
-
-use super::tying::{fold_tied, tie};
 use super::{TrainError, Trainer};
+use crate::fit::{Diverged, Fit};
 use crate::learning_rate::Place;
 use crate::loss::softmax_cross_entropy;
 use crate::network::Inputs;
@@ -43,7 +41,7 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`].
     pub fn step_at(&mut self, fraction: f64) -> Result<StepReport, TrainError> {
-        let step = self.optimizer.steps() + 1;
+        let step = self.fitter.steps() + 1;
         let lr = self.rate.at(Place {
             step,
             epoch: self.windows.position().epoch,
@@ -56,53 +54,29 @@ impl Trainer {
             self.windows.read(self.corpus.tokens(), &mut self.window);
         }
         if self.window.first || self.one_batch {
-            self.learner.state.reset();
+            self.fitter.state_mut().reset();
         }
-        let (window, level) = (&self.window, self.level);
-        let (weights, learner) = (&mut self.weights, &mut self.learner);
-        let (clipper, optimizer, model) = (&mut self.clipper, &mut self.optimizer, &mut self.model);
-        let (masks, average) = (&mut self.rows, &mut self.average);
-        let vocabulary = model.vocabulary.len();
-        let (rows, tied) = (window.targets.len(), self.config.tie);
-        let (loss, grad_norm, updated) = self.pool.install(|| {
-            weights.load(masks.draw(&model.parameters), Threads::current());
-            let inputs = Inputs::Tokens(&window.inputs);
-            let sum =
-                learner.learn_in_segments(weights, inputs, window.seq_len, |range, logits| {
-                    let targets = &window.targets[range];
-                    softmax_cross_entropy(level, logits, vocabulary, targets, rows)
-                });
-            masks.backward(&mut learner.gradient);
-            if tied {
-                fold_tied(&model.layout, &mut learner.gradient);
-            }
-            let norm = clipper.clip(&mut learner.gradient);
-            // Also a weight that this window does not read is seen behind the update.
-            let updated = sum.is_finite()
-                && norm.is_finite()
-                && optimizer.step(&mut model.parameters, &learner.gradient, lr);
-            if updated && tied {
-                tie(&model.layout, &mut model.parameters);
-            }
-            if let (true, Some(average)) = (updated, average) {
-                average.update(&model.parameters, step);
-            }
-            (sum / rows as f64, norm, updated)
-        });
-        if !updated {
-            return Err(TrainError::Diverged {
-                step,
-                what: self.non_finite(loss),
-            });
-        }
+        let (window, model, fitter) = (&self.window, &mut self.model, &mut self.fitter);
+        let (vocabulary, level) = (model.vocabulary.len(), fitter.level);
+        let rows = window.targets.len();
+        let loss = |range, logits: &mut [f32]| {
+            let targets = &window.targets[range];
+            softmax_cross_entropy(level, logits, vocabulary, targets, rows)
+        };
+        let inputs = Inputs::Tokens(&window.inputs);
+        let fit = self
+            .pool
+            .install(|| fitter.step(&mut model.parameters, lr, inputs, window.seq_len, loss));
+        let Fit { loss, grad_norm } =
+            fit.map_err(|Diverged { what, .. }| TrainError::Diverged { step, what })?;
         let position = self.windows.position();
         let share = position.window as f64 / self.windows.windows_per_epoch() as f64;
         Ok(StepReport {
             step,
             epoch: position.epoch as f64 + share,
-            loss,
+            loss: loss / rows as f64,
             grad_norm,
-            clip_rate: self.clipper.stats().rate(),
+            clip_rate: self.fitter.clip_stats().rate(),
             lr,
             characters: rows as u64,
         })
@@ -145,7 +119,7 @@ mod tests {
         // A carried state that is none shows in the layer that reads it, and no parameter is touched.
         let mut trainer = Trainer::new(config(), &TEXT.repeat(3)).unwrap();
         trainer.step().unwrap();
-        trainer.learner.state.h[1][0] = f32::NAN;
+        trainer.fitter.learner.state.h[1][0] = f32::NAN;
         let before = trainer.model.parameters.clone();
         let error = trainer.step().unwrap_err().to_string();
         assert!(
@@ -156,8 +130,8 @@ mod tests {
         // What arose behind the segment that is kept stands in the state at the end.
         let mut trainer = Trainer::new(config(), TEXT).unwrap();
         trainer.step().unwrap();
-        trainer.learner.state.h[0][0] = f32::NAN;
-        let finite = [0, 1].map(|layer| trainer.learner.output_is_finite(layer));
+        trainer.fitter.learner.state.h[0][0] = f32::NAN;
+        let finite = [0, 1].map(|layer| trainer.fitter.learner.output_is_finite(layer));
         assert_eq!(finite, [false, true]);
     }
 
@@ -185,12 +159,12 @@ mod tests {
         let mut gradient = vec![0.0; trainer.model.parameters.len()];
         let place = trainer.model.layout.decoder_bias().start;
         gradient[place] = 1e30;
-        assert!(
-            !trainer
-                .optimizer
-                .step(&mut trainer.model.parameters, &gradient, 1e-3)
+        let (fitter, parameters) = (&mut trainer.fitter, &mut trainer.model.parameters);
+        assert!(!fitter.optimizer.step(parameters, &gradient, 1e-3));
+        assert_eq!(
+            fitter.non_finite(parameters, 1.0),
+            "optimiser's v of decoder_b"
         );
-        assert_eq!(trainer.non_finite(1.0), "optimiser's v of decoder_b");
     }
 
     #[test]

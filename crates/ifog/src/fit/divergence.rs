@@ -1,22 +1,22 @@
 //! What is to blame when training leaves the finite numbers.
 
+use super::Fitter;
 use crate::finite::all_finite;
-use crate::train::Trainer;
 
-impl Trainer {
+impl Fitter {
     /// What is not finite: in the order of the computation, a weight, the output of a layer, the loss, the gradient of a
     /// tensor, what the optimiser keeps of it.
-    pub(super) fn non_finite(&self, loss: f64) -> String {
-        let tensors = self.model.layout.tensors();
+    pub(crate) fn non_finite(&self, parameters: &[f32], loss: f64) -> String {
+        let tensors = self.layout.tensors();
         let first = |values: &[f32]| {
             let mut tensors = tensors.iter();
             let tensor = tensors.find(|(_, range)| !all_finite(&values[range.clone()]));
             tensor.map(|(name, _)| name.clone())
         };
-        if let Some(name) = first(&self.model.parameters) {
+        if let Some(name) = first(parameters) {
             return format!("weight tensor {name}");
         }
-        let layers = 0..self.model.config().layers;
+        let layers = 0..self.layout.config().layers;
         let mut outputs = layers.filter(|layer| !self.learner.output_is_finite(*layer));
         if let Some(layer) = outputs.next() {
             return format!("output of layer {layer}");

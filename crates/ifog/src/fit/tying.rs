@@ -7,17 +7,17 @@
 use crate::parameters::Layout;
 
 /// At the start the embedding's E `[V, H]` becomes the decoder's W `[H, V]` transposed, which was drawn for H inputs.
-pub(super) fn start_tied(layout: &Layout, params: &mut [f32]) {
+pub(crate) fn start_tied(layout: &Layout, params: &mut [f32]) {
     pairs(layout, params, |e, w| *e = *w);
 }
 
 /// The decoder's W becomes the embedding's E transposed.
-pub(super) fn tie(layout: &Layout, params: &mut [f32]) {
+pub(crate) fn tie(layout: &Layout, params: &mut [f32]) {
     pairs(layout, params, |e, w| *w = *e);
 }
 
 /// The gradient of tied weights stands at the embedding: dE + dWᵀ; the decoder's becomes 0.
-pub(super) fn fold_tied(layout: &Layout, gradient: &mut [f32]) {
+pub(crate) fn fold_tied(layout: &Layout, gradient: &mut [f32]) {
     pairs(layout, gradient, |e, w| *e += std::mem::take(w));
 }
 

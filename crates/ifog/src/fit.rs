@@ -1,0 +1,481 @@
+//! One step of training for any loss: forward, BPTT, masks, clipping, update, average.
+//!
+//! ```text
+//! θ′ = masks(θ)        L, ∂L/∂θ′ = BPTT(θ′, inputs, loss)        g = clip(masks(∂L/∂θ′))        θ ← update(θ, g, η)
+//! ```
+//!
+//! [`Fitter`] has what a step needs beside the parameters themselves, which stay the caller's: packed weights, tape,
+//! carried state, moments, random state. Its [`state`](Fitter::state) goes on with the same bits after
+//! [`restore`](Fitter::restore). The trainers of language models, forecasters and tasks stand on it; a loss, a source of
+//! windows and a [learning rate](crate::learning_rate) make another.
+//!
+//! ```
+//! use ifog::config::{InputConfig, NetworkConfig};
+//! use ifog::fit::{FitConfig, Fitter};
+//! use ifog::init::{Init, initial_parameters};
+//! use ifog::loss::squared_error;
+//! use ifog::network::Inputs;
+//! use ifog::parameters::Layout;
+//! use ifog::{Cell, Threads};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // One number in, one out: an integrator, whose output is the sum of its inputs so far.
+//! let input = InputConfig::Dense { width: 1 };
+//! let layout = Layout::new(NetworkConfig { cell: Cell::Gru, input, hidden: 8, layers: 1, outputs: 1 })?;
+//! let mut parameters = initial_parameters(&layout, Init::FanIn, 1.0, 0);
+//! let mut fitter = Fitter::new(&layout, &parameters, (4, 2), FitConfig::default(), Threads::SINGLE)?;
+//! // [T, B] = [4, 2]: two sequences, side by side.
+//! let (x, sums) = ([0.1, 0.2, 0.1, -0.2, 0.1, 0.2, 0.1, -0.2], [0.1, 0.2, 0.2, 0.0, 0.3, 0.2, 0.4, 0.0]);
+//! let mut error = 1.0;
+//! for _ in 0..300 {
+//!     fitter.state_mut().reset();
+//!     let loss = |_, y: &mut [f32]| squared_error(y, &sums, 8);
+//!     error = fitter.step(&mut parameters, 1e-2, Inputs::Vectors(&x), 4, loss)?.loss;
+//! }
+//! assert!(error < 1e-3, "{error}");
+//! # Ok(())
+//! # }
+//! ```
+
+use std::ops::Range;
+
+use ifog_kernels::{Level, LevelError, Threads};
+
+use crate::average::Average;
+use crate::clip::{ClipError, ClipRule, ClipStats, Clipper};
+use crate::config::{ConfigError, InputConfig};
+use crate::dropout::Dropout;
+use crate::network::{Inputs, Learner, Packed, State};
+use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerError};
+use crate::parameters::Layout;
+use crate::rng::{Rng, Stream};
+use crate::row_dropout::RowDropout;
+
+pub use state::StateError;
+pub(crate) use state::{Numbers, Stored};
+
+mod divergence;
+mod state;
+pub(crate) mod tying;
+
+/// How a step learns. The defaults: Adam, a gradient of norm up to 5, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FitConfig {
+    /// The update rule.
+    pub optimizer: OptimizerConfig,
+    /// Limit of the gradient.
+    pub clip: ClipRule,
+    /// Probability of dropping an output on its way to the next layer or the decoder ([`crate::dropout`]).
+    pub dropout: f64,
+    /// Whether these masks are the same at all steps of a window.
+    pub variational: bool,
+    /// Probability of dropping a symbol from the input for a window ([`crate::row_dropout`]).
+    pub dropout_input: f64,
+    /// Probability of dropping a hidden unit on its way into the recurrence, for a window.
+    pub dropout_recurrent: f64,
+    /// Decay of the averaged parameters ([`crate::average`]); 0: none.
+    pub ema: f64,
+    /// The decoder's weights are the embedding's, which must be as wide as the last layer.
+    pub tie: bool,
+    /// Where the masks come from.
+    pub seed: u64,
+}
+
+/// Learns the parameters of a network, window by window.
+#[derive(Debug)]
+pub struct Fitter {
+    layout: Layout,
+    config: FitConfig,
+    pub(crate) level: Level,
+    pub(crate) weights: Packed<f32>,
+    pub(crate) learner: Learner<f32>,
+    pub(crate) optimizer: Optimizer,
+    clipper: Clipper,
+    rows: RowDropout,
+    average: Option<Average>,
+    threads: Threads,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fit {
+    /// What the loss said of the window before the update.
+    pub loss: f64,
+    /// Global norm of the gradient before clipping.
+    pub grad_norm: f64,
+}
+
+/// Why there is no fitter.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FitError {
+    /// A share that is none.
+    #[error("{what} = {value} is out of range: give a share from 0 to below 1")]
+    Share {
+        /// Which one.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// Nothing to tie.
+    #[error("tied weights need an embedding as wide as the last layer")]
+    Untied,
+    /// The network.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The update rule.
+    #[error(transparent)]
+    Optimizer(#[from] OptimizerError),
+    /// The clipping.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+    /// `IFOG_ISA`.
+    #[error(transparent)]
+    Level(#[from] LevelError),
+}
+
+/// A step that was not done, or ended outside the finite numbers.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "the {what} is not finite: lower the learning rate, clip the gradient or start with a warm-up"
+)]
+pub struct Diverged {
+    /// The first that is not finite, in the order of the computation.
+    pub what: String,
+    /// Loss and norm of the step.
+    pub fit: Fit,
+}
+
+impl Default for FitConfig {
+    fn default() -> Self {
+        Self {
+            optimizer: OptimizerConfig::adam(),
+            clip: ClipRule::GlobalNorm(5.0),
+            dropout: 0.0,
+            variational: false,
+            dropout_input: 0.0,
+            dropout_recurrent: 0.0,
+            ema: 0.0,
+            tie: false,
+            seed: 0,
+        }
+    }
+}
+
+impl FitConfig {
+    fn check(&self, layout: &Layout) -> Result<(), FitError> {
+        let shares = [
+            ("dropout", self.dropout),
+            ("dropout_input", self.dropout_input),
+            ("dropout_recurrent", self.dropout_recurrent),
+            ("ema", self.ema),
+        ];
+        let mut bad = shares.iter().filter(|(_, x)| !(0.0..1.0).contains(x));
+        if let Some(&(what, value)) = bad.next() {
+            return Err(FitError::Share { what, value });
+        }
+        let embedding = match layout.config().input {
+            InputConfig::Embedding { vocabulary, width } => Some((vocabulary, width)),
+            InputConfig::OneHot { .. } | InputConfig::Dense { .. } => None,
+        };
+        let decoder = (layout.config().outputs, layout.config().hidden);
+        if self.tie && embedding != Some(decoder) {
+            return Err(FitError::Untied);
+        }
+        Ok(())
+    }
+}
+
+impl Fitter {
+    /// For windows of up to T `steps` × `batch`, and for longer ones in segments of so many steps, of the network that
+    /// `parameters` are of.
+    ///
+    /// # Errors
+    /// A setting is out of range or does not suit the network, the tape would not fit in memory, or `IFOG_ISA` names no
+    /// level of this machine.
+    ///
+    /// # Panics
+    /// `parameters` are not as many as the layout's.
+    pub fn new(
+        layout: &Layout,
+        parameters: &[f32],
+        (steps, batch): (usize, usize),
+        config: FitConfig,
+        threads: Threads,
+    ) -> Result<Self, FitError> {
+        assert_eq!(parameters.len(), layout.len(), "parameters of the layout");
+        config.check(layout)?;
+        let level = Level::detect()?;
+        let masks = |stream| Rng::new(config.seed, stream);
+        let (rows, drawn) = (steps * batch, masks(Stream::Dropout));
+        let dropout = Dropout::new(config.dropout, layout.widths(), rows, drawn);
+        let dropout = dropout.variational(config.variational);
+        let weights = Packed::new(layout, level, true)?;
+        Ok(Self {
+            learner: Learner::new(&weights, steps, batch, dropout, threads)?,
+            optimizer: Optimizer::new(config.optimizer, layout.len())?,
+            clipper: Clipper::new(config.clip)?,
+            rows: RowDropout::new(
+                layout,
+                config.dropout_input,
+                config.dropout_recurrent,
+                masks(Stream::Rows),
+            ),
+            average: (config.ema > 0.0).then(|| Average::new(config.ema, parameters)),
+            layout: layout.clone(),
+            config,
+            level,
+            weights,
+            threads,
+        })
+    }
+
+    /// One step on a window of T = `steps`: the loss and its gradient as in [`Learner::learn_in_segments`], the gradient
+    /// clipped, the parameters updated at the learning rate `lr`. The state is carried on.
+    ///
+    /// # Errors
+    /// Loss or gradient are not finite, and the parameters were not touched; or they, or the moments, are not finite after
+    /// the update.
+    ///
+    /// # Panics
+    /// The window is empty, or the inputs do not have its rows, or `parameters` are not as many as the layout's.
+    pub fn step(
+        &mut self,
+        parameters: &mut [f32],
+        lr: f64,
+        inputs: Inputs<'_, f32>,
+        steps: usize,
+        loss: impl FnMut(Range<usize>, &mut [f32]) -> f64,
+    ) -> Result<Fit, Diverged> {
+        let (weights, learner) = (&mut self.weights, &mut self.learner);
+        weights.load(self.rows.draw(parameters), self.threads);
+        let loss = learner.learn_in_segments(weights, inputs, steps, loss);
+        self.rows.backward(&mut learner.gradient);
+        if self.config.tie {
+            tying::fold_tied(&self.layout, &mut learner.gradient);
+        }
+        let grad_norm = self.clipper.clip(&mut learner.gradient);
+        let fit = Fit { loss, grad_norm };
+        // Also a weight that this window does not read is seen behind the update.
+        let updated = loss.is_finite()
+            && grad_norm.is_finite()
+            && self.optimizer.step(parameters, &learner.gradient, lr);
+        if !updated {
+            let what = self.non_finite(parameters, loss);
+            return Err(Diverged { what, fit });
+        }
+        if self.config.tie {
+            tying::tie(&self.layout, parameters);
+        }
+        if let Some(average) = &mut self.average {
+            average.update(parameters, self.optimizer.steps());
+        }
+        Ok(fit)
+    }
+
+    /// Another limit of the gradient, from now on.
+    ///
+    /// # Errors
+    /// It is no limit.
+    pub fn set_clip(&mut self, rule: ClipRule) -> Result<(), ClipError> {
+        let stats = self.clipper.stats();
+        self.clipper = Clipper::new(rule)?;
+        self.clipper.resume(stats);
+        Ok(())
+    }
+
+    /// What to evaluate: the averaged parameters if they are averaged, else the `parameters` themselves.
+    pub fn evaluated<'a>(&'a self, parameters: &'a [f32]) -> &'a [f32] {
+        self.average
+            .as_ref()
+            .map_or(parameters, |average| &average.values)
+    }
+
+    /// Packs what is to be evaluated.
+    pub(crate) fn load_evaluated(&mut self, parameters: &[f32]) {
+        let average = self.average.as_ref();
+        let evaluated = average.map_or(parameters, |average| &average.values);
+        self.weights.load(evaluated, self.threads);
+    }
+
+    /// The state carried into the next window, `[B, H]` a layer: zero at the beginning of each sequence.
+    pub fn state_mut(&mut self) -> &mut State<f32> {
+        &mut self.learner.state
+    }
+
+    /// The gradient of the last step, clipped, laid out as the parameters.
+    pub fn gradient(&self) -> &[f32] {
+        &self.learner.gradient
+    }
+
+    /// Steps done.
+    pub fn steps(&self) -> u64 {
+        self.optimizer.steps()
+    }
+
+    /// How many gradients were clipped.
+    pub fn clip_stats(&self) -> ClipStats {
+        self.clipper.stats()
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &FitConfig {
+        &self.config
+    }
+
+    /// The layout of the parameters.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+    use crate::Cell;
+    use crate::config::NetworkConfig;
+    use crate::init::{Init, initial_parameters};
+    use crate::loss::squared_error;
+    use crate::safetensors::Metadata;
+
+    const STEPS: usize = 6;
+    const BATCH: usize = 3;
+
+    fn layout(input: InputConfig) -> Layout {
+        Layout::new(NetworkConfig {
+            cell: Cell::Gru,
+            input,
+            hidden: 5,
+            layers: 2,
+            outputs: 4,
+        })
+        .unwrap()
+    }
+
+    fn dense() -> Layout {
+        layout(InputConfig::Dense { width: 2 })
+    }
+
+    fn fitter(layout: &Layout, config: FitConfig) -> Result<(Vec<f32>, Fitter), FitError> {
+        let parameters = initial_parameters(layout, Init::FanIn, 1.0, 1);
+        let fitter = Fitter::new(layout, &parameters, (STEPS, BATCH), config, Threads::SINGLE)?;
+        Ok((parameters, fitter))
+    }
+
+    /// Every setting that a state must carry on.
+    fn everything() -> FitConfig {
+        FitConfig {
+            clip: ClipRule::GlobalNorm(0.3),
+            dropout: 0.2,
+            dropout_recurrent: 0.2,
+            ema: 0.9,
+            ..FitConfig::default()
+        }
+    }
+
+    fn step(fitter: &mut Fitter, parameters: &mut [f32], k: u64) -> Result<Fit, Diverged> {
+        let value = |n: usize| ((n as f32 + 3.0 * k as f32) * 0.7).sin();
+        let x: Vec<f32> = (0..STEPS * BATCH * 2).map(value).collect();
+        let y: Vec<f32> = (0..STEPS * BATCH * 4).map(|n| value(n + 9)).collect();
+        let loss = |_, outputs: &mut [f32]| squared_error(outputs, &y, y.len());
+        fitter.step(parameters, 0.02, Inputs::Vectors(&x), STEPS, loss)
+    }
+
+    #[test]
+    fn a_regression_goes_on_to_the_same_bits() {
+        let layout = dense();
+        let (mut parameters, mut whole) = fitter(&layout, everything()).unwrap();
+        let mut halfway = Vec::new();
+        for k in 0..20 {
+            if k == 10 {
+                let note = [("note".to_owned(), "ten".to_owned())];
+                halfway = whole.state(&parameters, note.into()).unwrap();
+            }
+            step(&mut whole, &mut parameters, k).unwrap();
+        }
+        let (mut again, mut second) = fitter(&layout, everything()).unwrap();
+        let kept = second.restore(&mut again, &halfway).unwrap();
+        assert_eq!((kept["note"].as_str(), second.steps()), ("ten", 10));
+        for k in 10..20 {
+            step(&mut second, &mut again, k).unwrap();
+        }
+        let end = |fitter: &Fitter, parameters: &[f32]| {
+            let bytes = fitter.state(parameters, Metadata::new()).unwrap();
+            (bytes, fitter.evaluated(parameters).to_vec())
+        };
+        assert_eq!(end(&whole, &parameters), end(&second, &again));
+        assert_ne!(whole.evaluated(&parameters), parameters);
+        assert!(whole.clip_stats().clipped > 0);
+    }
+
+    #[test]
+    fn a_state_that_does_not_fit_changes_nothing() {
+        let (parameters, first) = fitter(&dense(), everything()).unwrap();
+        let state = first.state(&parameters, Metadata::new()).unwrap();
+        let plain = FitConfig {
+            ema: 0.0,
+            optimizer: OptimizerConfig::rmsprop(),
+            ..everything()
+        };
+        let (mut other, mut second) = fitter(&dense(), plain).unwrap();
+        step(&mut second, &mut other, 0).unwrap();
+        let before = second.state(&other, Metadata::new()).unwrap();
+        let mut flipped = state.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        for (bytes, why) in [
+            (&state, "the tensor optimizer.v is missing"),
+            (&flipped, "checksum"),
+            (&state[..40].to_vec(), "bytes"),
+        ] {
+            let error = second.restore(&mut other, bytes).unwrap_err().to_string();
+            assert!(error.contains(why), "{why}: {error}");
+        }
+        assert_eq!(second.state(&other, Metadata::new()).unwrap(), before);
+    }
+
+    #[test]
+    fn settings_that_do_not_suit_are_refused() {
+        let refused = |layout: &Layout, config| fitter(layout, config).err().unwrap().to_string();
+        for rate in [1.0, -0.1, f64::NAN] {
+            for field in 0..4 {
+                let mut config = FitConfig::default();
+                let shares = [
+                    &mut config.dropout,
+                    &mut config.dropout_input,
+                    &mut config.dropout_recurrent,
+                    &mut config.ema,
+                ];
+                *shares.into_iter().nth(field).unwrap() = rate;
+                assert!(refused(&dense(), config).contains("below 1"));
+            }
+        }
+        let tie = FitConfig {
+            tie: true,
+            ..FitConfig::default()
+        };
+        let embedding = |vocabulary, width| layout(InputConfig::Embedding { vocabulary, width });
+        for layout in [dense(), embedding(4, 6), embedding(5, 5)] {
+            assert!(refused(&layout, tie).contains("as wide"));
+        }
+        assert!(fitter(&embedding(4, 5), tie).is_ok());
+        let clip = FitConfig {
+            clip: ClipRule::GlobalNorm(-1.0),
+            ..FitConfig::default()
+        };
+        assert!(refused(&dense(), clip).contains("-1"));
+    }
+
+    #[test]
+    fn a_loss_that_is_none_leaves_the_parameters() {
+        let (mut parameters, mut fitter) = fitter(&dense(), FitConfig::default()).unwrap();
+        let before = parameters.clone();
+        let x = [0.1; STEPS * BATCH * 2];
+        let loss = |_, _: &mut [f32]| f64::NAN;
+        let error = fitter.step(&mut parameters, 0.1, Inputs::Vectors(&x), STEPS, loss);
+        assert_eq!(error.unwrap_err().what, "loss");
+        assert_eq!((parameters, fitter.steps()), (before, 0));
+        assert!(fitter.set_clip(ClipRule::Value(f32::NAN)).is_err());
+    }
+}
