@@ -245,24 +245,33 @@ def rounds_of(name, turns, right, rounds, seconds):
 
 
 def compared(probes):
-    """Relative L2 difference of each rival's probe to that of the first rival that has one."""
-    having = {name: probe for name, probe in probes.items() if probe}
+    """Relative L2 difference of each rival's probe to that of the first rival that has one, if possible of finite numbers."""
+    having = {name: {key: numbers(values) for key, values in probe.items()} for name, probe in probes.items() if probe}
     if not having:
         return {}
-    reference, first = next(iter(having.items()))
+    finite = (name for name, probe in having.items() if all(np.isfinite(values).all() for values in probe.values()))
+    reference = next(finite, next(iter(having)))
     differences = {}
     for name, probe in having.items():
-        error = max(relative(probe.get(key, []), values) for key, values in first.items())
+        errors = [relative(probe.get(key, np.empty(0)), values) for key, values in having[reference].items()]
+        # max() may lose a NaN.
+        error = max(errors) if all(map(math.isfinite, errors)) else math.inf
         shown = error if math.isfinite(error) else None  # JSON has no such number
         differences[name] = {"to": reference, "relative": shown, "ok": error <= LARGEST_DIFFERENCE}
     return differences
+
+
+def numbers(values):
+    """The Rust rivals write NaN as null."""
+    return np.array([math.nan if value is None else value for value in values], dtype=float)
 
 
 def relative(mine, his):
     """L2 norm of the difference over that of `his`."""
     if len(mine) != len(his):
         return math.inf
-    return float(np.linalg.norm(np.subtract(mine, his)) / np.linalg.norm(his))
+    with np.errstate(all="ignore"):
+        return float(np.linalg.norm(mine - his) / np.linalg.norm(his))
 
 
 if __name__ == "__main__":
