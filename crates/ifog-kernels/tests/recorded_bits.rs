@@ -1,0 +1,104 @@
+//! The same-bits contract between machines: what other tests compare among the levels of one machine is compared here with
+//! what was recorded.
+//!
+//! A hash *is* the contract: it has these bits on every machine, for every level with a fused multiply-add. Who changes it
+//! changes the results of everybody, and says so in the changelog.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod problem;
+
+use ifog_kernels::{Cell, Element, Level, Threads, math};
+use problem::{Feed, Numbers, Problem, Setup, Sizes};
+
+/// Of all outputs, gates and gradients of a forward and a backward pass: the cell, in f32, in f64.
+const CELLS: [(Cell, u64, u64); 4] = [
+    (Cell::Rnn, 0x3D9B_7E4D_91C2_771C, 0x4BBB_7D2A_0203_1ACC),
+    (Cell::Lstm, 0x5FE6_3F25_1F54_98E2, 0xA735_20DD_BD45_CDEC),
+    (Cell::Gru, 0xF01C_1281_23EA_517C, 0x883E_1C6F_8C95_1CA8),
+    (Cell::GruAfter, 0xB46C_8EF4_CD9C_5F67, 0x1483_6F1B_42C6_B5AA),
+];
+
+/// The same of exp, sigmoid and tanh.
+const FUNCTIONS: [(&str, u64, u64); 3] = [
+    ("exp", 0x6E89_83FB_4860_9EC3, 0x7FF2_A9D4_E276_A16D),
+    ("sigmoid", 0x747A_6012_2980_A724, 0x03E3_24E2_4FA8_78E8),
+    ("tanh", 0x0018_3268_F735_8D5B, 0xE32F_8F58_A41A_7B05),
+];
+
+#[test]
+fn cells_have_the_bits_that_were_recorded() {
+    let mut actual = CELLS;
+    for level in fused_levels() {
+        for (cell, single, double) in &mut actual {
+            *single = cell_hash::<f32>(*cell, level);
+            *double = cell_hash::<f64>(*cell, level);
+        }
+        assert!(actual == CELLS, "{level} has {actual:#x?}");
+    }
+}
+
+#[test]
+fn gate_functions_have_the_bits_that_were_recorded() {
+    // Every 65,521st f32; 2¹⁶ numbers within ±760, beyond which exp is 0 or ∞.
+    let single: Vec<f32> = (0..=u32::MAX)
+        .step_by(65_521)
+        .map(f32::from_bits)
+        .filter(|x| !x.is_nan())
+        .collect();
+    let double = Numbers(1).take(1 << 16, 760.0);
+    let mut actual = FUNCTIONS;
+    for level in fused_levels() {
+        for (name, in_single, in_double) in &mut actual {
+            let (f, g): (fn(Level, &mut [f32]), fn(Level, &mut [f64])) = match *name {
+                "exp" => (math::exp_slice, math::exp_slice),
+                "sigmoid" => (math::sigmoid_slice, math::sigmoid_slice),
+                _ => (math::tanh_slice, math::tanh_slice),
+            };
+            let (mut single, mut double) = (single.clone(), double.clone());
+            f(level, &mut single);
+            g(level, &mut double);
+            *in_single = hash(&[&single]);
+            *in_double = hash(&[&double]);
+        }
+        assert!(actual == FUNCTIONS, "{level} has {actual:#x?}");
+    }
+}
+
+/// Rows, units and inputs that are no multiple of a tile or a vector.
+fn cell_hash<E: Element>(cell: Cell, level: Level) -> u64 {
+    let sizes = Sizes {
+        cell,
+        steps: 11,
+        batch: 9,
+        input: 21,
+        hidden: 37,
+        seed: 1,
+    };
+    let problem = Problem::random(sizes, Feed::Dense);
+    let setup = Setup::<E>::new(&problem, level, Threads::SINGLE);
+    let trained = setup.train(&setup.whole());
+    // An RNN keeps no gates.
+    let named = trained.named().into_iter();
+    let kept = named.filter(|(name, _)| cell != Cell::Rnn || *name != "gates");
+    let results: Vec<&[E]> = kept.map(|(_, values)| values).collect();
+    hash(&results)
+}
+
+/// FNV-1a of the bits as f64, which is exact for f32, too.
+fn hash<E: Element>(results: &[&[E]]) -> u64 {
+    let values = results.iter().copied().flatten();
+    let bytes = values.flat_map(|value| value.to_f64().to_bits().to_le_bytes());
+    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    })
+}
+
+/// Without `std` there may be none.
+fn fused_levels() -> Vec<Level> {
+    let levels: Vec<_> = Level::available()
+        .filter(|level| level.is_fused())
+        .collect();
+    assert!(!levels.is_empty() || cfg!(not(feature = "std")));
+    levels
+}
