@@ -79,6 +79,26 @@ fn weights_that_do_not_stay_in_l2() {
     }
 }
 
+/// x W + b is computed for a chunk of steps at a time, of 160 to 660 rows here and half as many in f64: each window is
+/// several.
+#[test]
+fn chunks_of_inputs() {
+    for cell in Cell::ALL {
+        let sizes = Sizes {
+            cell,
+            steps: if cell == Cell::Rnn { 100 } else { 64 },
+            batch: 8,
+            input: 24,
+            hidden: 100,
+            // The fastest level of a machine that has 2, 3 or 4.
+            seed: 0xB04,
+        };
+        levels_agree::<f32>(sizes);
+        cuts_agree::<f32>(sizes);
+        cuts_agree::<f64>(sizes);
+    }
+}
+
 fn levels_agree<E: Element>(sizes: Sizes) {
     let problem = Problem::random(sizes, feed(sizes));
     let run = |level| {
@@ -236,7 +256,8 @@ mod threads {
     }
 
     /// Fewer rows than threads and a megabyte of weights: the threads share the units of each step. With 20 threads
-    /// there are more of them than panels. On AVX-512 the last panel is a narrow one.
+    /// there are more of them than panels. On AVX-512 the last panel is a narrow one. The long windows are several chunks of
+    /// x W + b, which for two rows are of at most 60 steps.
     #[test]
     fn units_dealt_to_threads() {
         for (cell, hidden) in [
@@ -246,10 +267,10 @@ mod threads {
             (Cell::Rnn, 529),
         ] {
             for batch in [1, 2] {
-                for seed in 0..3 {
+                for (steps, seed) in [(9, 0), (9, 1), (9, 2), (130, 1)] {
                     let sizes = Sizes {
                         cell,
-                        steps: 9,
+                        steps,
                         batch,
                         input: 40,
                         hidden,
