@@ -7,8 +7,8 @@ use std::sync::Arc;
 #[cfg(feature = "std")]
 use ifog_kernels::Team;
 use ifog_kernels::{
-    Cell, Infer, Input, Level, MatMut, MatRef, PackedCell, Shape, ShapeError, Stepper, Threads,
-    Uses,
+    Cell, Element, Infer, Input, Level, MatMut, MatRef, PackedCell, Shape, ShapeError, Stepper,
+    Threads, Uses,
 };
 use proptest::prelude::*;
 
@@ -17,13 +17,17 @@ const USES: Uses = Uses {
     backward: false,
 };
 
-fn numbers(len: usize, scale: f32) -> Vec<f32> {
+fn numbers<E: Element>(len: usize, scale: f64) -> Vec<E> {
     (0..len)
-        .map(|k| ((k * 7919 % 997) as f32 / 498.0 - 1.0) * scale)
+        .map(|k| E::from_f64(((k * 7919 % 997) as f64 / 498.0 - 1.0) * scale))
         .collect()
 }
 
-fn cell_of(level: Level, shape: Shape) -> PackedCell<f32> {
+fn zeros<E: Element>(len: usize) -> Vec<E> {
+    vec![E::ZERO; len]
+}
+
+fn cell_of<E: Element>(level: Level, shape: Shape) -> PackedCell<E> {
     let mut cell = PackedCell::new(level, shape, USES).unwrap();
     cell.pack(shape.split(&numbers(shape.param_len(), 0.4)).unwrap());
     cell
@@ -38,89 +42,104 @@ proptest! {
         input in 1..=40_usize,
         hidden in 1..=70_usize,
         steps in 1..=6_usize,
+        double in any::<bool>(),
     ) {
         let shape = Shape::new(cell, input, hidden).unwrap();
-        let x = numbers(steps * input, 1.0);
-        for level in Level::available() {
-            let cell = cell_of(level, shape);
-            let memory = if shape.cell().has_memory() { hidden } else { 0 };
-            let (mut h, mut c) = (vec![0.0; hidden], vec![0.0; memory]);
-            let mut whole = vec![0.0; steps * hidden];
-            let mut scratch = vec![f32::NAN; cell.forward_scratch_len(steps, 1)];
-            cell.infer(
-                Infer {
-                    steps,
-                    batch: 1,
-                    input: Input::Dense(MatRef::new(&x, steps, input).unwrap()),
-                    h: &mut h,
-                    c: &mut c,
-                    out: MatMut::new(&mut whole, steps, hidden).unwrap(),
-                    scratch: &mut scratch,
-                },
-                Threads::SINGLE,
-            );
-            let mut stream = cell.stepper().unwrap();
-            let mut out = vec![f32::NAN; hidden];
-            for (x, expected) in x.chunks_exact(input).zip(whole.chunks_exact(hidden)) {
-                stream.step(x, &mut out).unwrap();
-                prop_assert_eq!(&out[..], expected, "{} at {}", shape.cell(), level);
-            }
-            prop_assert_eq!(stream.state(), (&h[..], &c[..]));
+        if double {
+            steps_are_a_sequence::<f64>(shape, steps);
+        } else {
+            steps_are_a_sequence::<f32>(shape, steps);
         }
+    }
+}
+
+fn steps_are_a_sequence<E: Element>(shape: Shape, steps: usize) {
+    let (input, hidden) = (shape.input(), shape.hidden());
+    let x = numbers::<E>(steps * input, 1.0);
+    for level in Level::available() {
+        let cell = cell_of(level, shape);
+        let memory = if shape.cell().has_memory() { hidden } else { 0 };
+        let (mut h, mut c) = (zeros(hidden), zeros(memory));
+        let mut whole = zeros(steps * hidden);
+        let mut scratch = vec![E::from_f64(f64::NAN); cell.forward_scratch_len(steps, 1)];
+        cell.infer(
+            Infer {
+                steps,
+                batch: 1,
+                input: Input::Dense(MatRef::new(&x, steps, input).unwrap()),
+                h: &mut h,
+                c: &mut c,
+                out: MatMut::new(&mut whole, steps, hidden).unwrap(),
+                scratch: &mut scratch,
+            },
+            Threads::SINGLE,
+        );
+        let mut stream = cell.stepper().unwrap();
+        let mut out = zeros(hidden);
+        for (x, expected) in x.chunks_exact(input).zip(whole.chunks_exact(hidden)) {
+            stream.step(x, &mut out).unwrap();
+            assert_eq!(out, expected, "{shape:?} of {} at {level}", E::NAME);
+        }
+        assert_eq!(stream.state(), (&h[..], &c[..]));
     }
 }
 
 /// By a cell that was packed for tokens alone, and by one that reads vectors, too; alone and shared by a team.
 #[test]
 fn tokens_have_the_bits_of_a_sequence() {
-    const VOCABULARY: usize = 9;
-    let ids: Vec<u32> = (0..12).map(|k| k * 5 % VOCABULARY as u32).collect();
+    for cell in Cell::ALL {
+        for (hidden, dense_input) in [(20, false), (20, true), (160, false)] {
+            let shape = Shape::new(cell, 9, hidden).unwrap();
+            tokens_are_a_sequence::<f32>(shape, dense_input);
+            tokens_are_a_sequence::<f64>(shape, dense_input);
+        }
+    }
+}
+
+fn tokens_are_a_sequence<E: Element>(shape: Shape, dense_input: bool) {
+    let (vocabulary, hidden) = (shape.input(), shape.hidden());
+    let ids: Vec<u32> = (0..12).map(|k| k * 5 % vocabulary as u32).collect();
     #[cfg(feature = "std")]
     let team = Team::new(2, |_| {}).unwrap();
-    for kind in Cell::ALL {
-        for (hidden, dense_input) in [(20, false), (20, true), (160, false)] {
-            let shape = Shape::new(kind, VOCABULARY, hidden).unwrap();
-            let params = numbers(shape.param_len(), 0.4);
-            let params = shape.split(&params).unwrap();
-            let memory = if kind.has_memory() { hidden } else { 0 };
-            for level in Level::available() {
-                let uses = Uses {
-                    dense_input,
-                    backward: false,
-                };
-                let mut cell = PackedCell::new(level, shape, uses).unwrap();
-                cell.pack(params);
-                let mut table = cell.token_table(VOCABULARY).unwrap();
-                cell.fill_one_hot(params, &mut table);
-                let (mut h, mut c) = (vec![0.0; hidden], vec![0.0; memory]);
-                let mut whole = vec![0.0; ids.len() * hidden];
-                let out = MatMut::new(&mut whole, ids.len(), hidden).unwrap();
-                let mut scratch = vec![f32::NAN; cell.forward_scratch_len(ids.len(), 1)];
-                let run = Infer {
-                    steps: ids.len(),
-                    batch: 1,
-                    input: Input::Tokens {
-                        ids: &ids,
-                        table: &table,
-                    },
-                    h: &mut h,
-                    c: &mut c,
-                    out,
-                    scratch: &mut scratch,
-                };
-                cell.infer(run, Threads::SINGLE);
-                let mut streams = vec![cell.stepper().unwrap()];
-                #[cfg(feature = "std")]
-                streams.push(cell.stepper().unwrap().with_team(&team));
-                for mut stream in streams {
-                    let mut out = vec![f32::NAN; hidden];
-                    for (id, expected) in ids.iter().zip(whole.chunks_exact(hidden)) {
-                        stream.step_token(&table, *id, &mut out).unwrap();
-                        assert_eq!(out, expected, "{kind} of {hidden} at {level}");
-                    }
-                    assert_eq!(stream.state(), (&h[..], &c[..]));
-                }
+    let params = numbers(shape.param_len(), 0.4);
+    let params = shape.split(&params).unwrap();
+    let memory = if shape.cell().has_memory() { hidden } else { 0 };
+    for level in Level::available() {
+        let uses = Uses {
+            dense_input,
+            backward: false,
+        };
+        let mut cell = PackedCell::<E>::new(level, shape, uses).unwrap();
+        cell.pack(params);
+        let mut table = cell.token_table(vocabulary).unwrap();
+        cell.fill_one_hot(params, &mut table);
+        let (mut h, mut c) = (zeros(hidden), zeros(memory));
+        let mut whole = zeros(ids.len() * hidden);
+        let out = MatMut::new(&mut whole, ids.len(), hidden).unwrap();
+        let mut scratch = vec![E::from_f64(f64::NAN); cell.forward_scratch_len(ids.len(), 1)];
+        let run = Infer {
+            steps: ids.len(),
+            batch: 1,
+            input: Input::Tokens {
+                ids: &ids,
+                table: &table,
+            },
+            h: &mut h,
+            c: &mut c,
+            out,
+            scratch: &mut scratch,
+        };
+        cell.infer(run, Threads::SINGLE);
+        let mut streams = vec![cell.stepper().unwrap()];
+        #[cfg(feature = "std")]
+        streams.push(cell.stepper().unwrap().with_team(&team));
+        for mut stream in streams {
+            let mut out = zeros(hidden);
+            for (id, expected) in ids.iter().zip(whole.chunks_exact(hidden)) {
+                stream.step_token(&table, *id, &mut out).unwrap();
+                assert_eq!(out, expected, "{shape:?} of {} at {level}", E::NAME);
             }
+            assert_eq!(stream.state(), (&h[..], &c[..]));
         }
     }
 }
@@ -129,7 +148,7 @@ fn tokens_have_the_bits_of_a_sequence() {
 #[test]
 fn a_stream_may_share_its_cell() {
     let shape = Shape::new(Cell::Lstm, 3, 200).unwrap();
-    let cell = Arc::new(cell_of(Level::detect().unwrap(), shape));
+    let cell = Arc::new(cell_of::<f32>(Level::detect().unwrap(), shape));
     let mut borrowed = cell.stepper().unwrap();
     let mut shared: Stepper<'static, f32> = PackedCell::stepper_of(&cell).unwrap();
     #[cfg(feature = "std")]
@@ -137,7 +156,7 @@ fn a_stream_may_share_its_cell() {
         shared = shared.with_team_of(&Arc::new(Team::new(2, |_| {}).unwrap()));
     }
     let (mut a, mut b) = ([0.0; 200], [1.0; 200]);
-    for x in numbers(30, 1.0).chunks_exact(3) {
+    for x in numbers::<f32>(30, 1.0).chunks_exact(3) {
         borrowed.step(x, &mut a).unwrap();
         shared.step(x, &mut b).unwrap();
     }
@@ -155,21 +174,28 @@ fn a_team_gives_the_bits_of_one_thread() {
     for cell in Cell::ALL {
         for (input, hidden) in [(7, 300), (300, 40), (129, 128)] {
             let shape = Shape::new(cell, input, hidden).unwrap();
-            for level in Level::available() {
-                let cell = cell_of(level, shape);
-                let (mut alone, mut together) = (
-                    cell.stepper().unwrap(),
-                    cell.stepper().unwrap().with_team(&team),
-                );
-                let (mut a, mut b) = (vec![0.0; hidden], vec![0.0; hidden]);
-                for x in numbers(30 * input, 1.0).chunks_exact(input) {
-                    alone.step(x, &mut a).unwrap();
-                    together.step(x, &mut b).unwrap();
-                    assert_eq!(a, b, "{} {input} → {hidden} at {level}", shape.cell());
-                }
-                assert_eq!(alone.state(), together.state());
-            }
+            together_as_alone::<f32>(shape, &team);
+            together_as_alone::<f64>(shape, &team);
         }
+    }
+}
+
+#[cfg(feature = "std")]
+fn together_as_alone<E: Element>(shape: Shape, team: &Team) {
+    let (input, hidden) = (shape.input(), shape.hidden());
+    for level in Level::available() {
+        let cell = cell_of::<E>(level, shape);
+        let (mut alone, mut together) = (
+            cell.stepper().unwrap(),
+            cell.stepper().unwrap().with_team(team),
+        );
+        let (mut a, mut b) = (zeros(hidden), zeros(hidden));
+        for x in numbers(30 * input, 1.0).chunks_exact(input) {
+            alone.step(x, &mut a).unwrap();
+            together.step(x, &mut b).unwrap();
+            assert_eq!(a, b, "{shape:?} of {} at {level}", E::NAME);
+        }
+        assert_eq!(alone.state(), together.state());
     }
 }
 
@@ -187,7 +213,7 @@ fn streams_move_to_other_threads_and_teams_are_shared() {
 fn a_stream_goes_on_from_a_state_that_was_kept() {
     for cell in Cell::ALL {
         let shape = Shape::new(cell, 3, 20).unwrap();
-        let cell = cell_of(Level::best(), shape);
+        let cell = cell_of::<f32>(Level::best(), shape);
         let (mut left, mut right) = (cell.stepper().unwrap(), cell.stepper().unwrap());
         let (mut a, mut b) = ([0.0; 20], [0.0; 20]);
         for k in 0..7 {
@@ -206,7 +232,7 @@ fn a_stream_goes_on_from_a_state_that_was_kept() {
 #[test]
 fn wrong_lengths_are_refused_and_change_nothing() {
     let shape = Shape::new(Cell::Lstm, 2, 4).unwrap();
-    let cell = cell_of(Level::best(), shape);
+    let cell = cell_of::<f32>(Level::best(), shape);
     let mut stream = cell.stepper().unwrap();
     let mut out = [0.0; 4];
     stream.step(&[1.0, 2.0], &mut out).unwrap();
@@ -231,7 +257,7 @@ fn wrong_lengths_are_refused_and_change_nothing() {
     assert_eq!(stream.step_token(&table, 2, &mut out), Err(outside));
     assert!(stream.step_token(&table, 1, &mut out[..3]).is_err());
     let wider = Shape::new(Cell::Lstm, 2, 5).unwrap();
-    let other = cell_of(Level::best(), wider).token_table(2).unwrap();
+    let other = cell_of::<f32>(Level::best(), wider).token_table(2).unwrap();
     let refused = stream.step_token(&other, 1, &mut out);
     assert_eq!(refused, Err(ShapeError::OtherTable));
     assert_eq!(stream.state(), (&[0.0; 4][..], &[0.0; 4][..]));
