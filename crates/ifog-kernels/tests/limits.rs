@@ -6,8 +6,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ifog_kernels::{
-    Backprop, Cell, Infer, Input, Level, MatMut, MatRef, PackedCell, Record, Shape, ShapeError,
-    Tape, Threads, TokenTable, Uses,
+    Backprop, Cell, Infer, Input, Level, MatMut, MatRef, PackedCell, PackedMatrix, Params, Record,
+    Shape, ShapeError, Tape, Threads, TokenTable, Uses, accumulate_outer, outer_scratch_len,
 };
 
 const STEPS: usize = 3;
@@ -15,7 +15,7 @@ const BATCH: usize = 2;
 const INPUT: usize = 4;
 const HIDDEN: usize = 5;
 
-/// Lengths that a call is given, right to begin with.
+/// Lengths that a call is given, and what else may be wrong with it. Right to begin with.
 #[derive(Clone, Copy, Debug)]
 struct Lengths {
     steps: usize,
@@ -32,6 +32,9 @@ struct Lengths {
     b: usize,
     dx_rows: usize,
     twice: bool,
+    uses: Uses,
+    other_table: bool,
+    other_tape: bool,
 }
 
 impl Lengths {
@@ -52,30 +55,79 @@ impl Lengths {
             b: shape.bias_len(),
             dx_rows: STEPS * BATCH,
             twice: false,
+            uses: Uses {
+                dense_input: true,
+                backward: true,
+            },
+            other_table: false,
+            other_tape: false,
         }
     }
 }
 
-/// Makes one length wrong.
+/// Makes one thing wrong.
 type Change = fn(&mut Lengths);
+
+/// What infer, forward and backward say then; none: it is not wrong for them.
+type Refusals = [Option<&'static str>; 3];
 
 #[test]
 fn right_lengths_run_and_wrong_ones_do_not() {
-    let wrong: [(&str, Change); 14] = [
-        ("steps", |l| l.steps += 1),
-        ("batch", |l| l.batch += 1),
-        ("input rows", |l| l.input_rows -= 1),
-        ("input width", |l| l.input_width += 1),
-        ("token beyond the table", |l| l.tokens = Some(INPUT as u32)),
-        ("h", |l| l.h -= 1),
-        ("c", |l| l.c += 1),
-        ("out", |l| l.out_rows -= 1),
-        ("scratch", |l| l.scratch_short_by = 1),
-        ("dW", |l| l.w -= 1),
-        ("dU", |l| l.u -= 1),
-        ("db", |l| l.b -= 1),
-        ("dx", |l| l.dx_rows -= 1),
-        ("backward twice", |l| l.twice = true),
+    let all = |says| [Some(says); 3];
+    let ahead = |says| [Some(says), Some(says), None];
+    let back = |says| [None, None, Some(says)];
+    let input = "shape of the input";
+    let dense = "without Uses::dense_input";
+    let wrong: [(Change, Refusals); 20] = [
+        (|l| l.steps += 1, ahead(input)),
+        (|l| l.batch += 1, ahead(input)),
+        (|l| l.input_rows -= 1, all(input)),
+        (|l| l.input_width += 1, all(input)),
+        (
+            |l| (l.tokens, l.input_rows) = (Some(0), l.input_rows - 1),
+            all("number of tokens"),
+        ),
+        (|l| l.tokens = Some(INPUT as u32), all("token 4 of 4")),
+        (
+            |l| (l.tokens, l.other_table) = (Some(0), true),
+            all("the token table is for another cell"),
+        ),
+        (|l| l.h -= 1, all("lengths of h and c")),
+        (|l| l.c += 1, all("lengths of h and c")),
+        (
+            |l| l.out_rows -= 1,
+            [Some("shape of out"), None, Some("shape of dout")],
+        ),
+        (
+            |l| l.scratch_short_by = 1,
+            [
+                Some("scratch of infer"),
+                Some("scratch of forward"),
+                Some("scratch of backward"),
+            ],
+        ),
+        (
+            |l| (l.steps, l.input_rows) = (l.steps + 1, l.input_rows + BATCH),
+            [
+                Some("shape of out"),
+                Some("a window of 4 × 2 does not fit the tape"),
+                Some(input),
+            ],
+        ),
+        (
+            |l| l.other_tape = true,
+            [None, Some("shape of the tape"), Some("shape of the tape")],
+        ),
+        (|l| l.twice = true, back("the tape holds no forward pass")),
+        (|l| l.w -= 1, back("length of dW")),
+        (|l| l.u -= 1, back("length of dU")),
+        (|l| l.b -= 1, back("length of db")),
+        (|l| l.dx_rows -= 1, back("shape of dx")),
+        (|l| l.uses.dense_input = false, all(dense)),
+        (
+            |l| l.uses.backward = false,
+            back("the cell was made without Uses::backward"),
+        ),
     ];
     for cell in Cell::ALL {
         let shape = Shape::new(cell, INPUT, HIDDEN).unwrap();
@@ -88,28 +140,180 @@ fn right_lengths_run_and_wrong_ones_do_not() {
         };
         infer(shape, tokens);
         train(shape, tokens, tokens);
-        for (name, change) in wrong {
+        for (change, refusals) in wrong {
             let mut lengths = right;
             change(&mut lengths);
-            let panics = |call: &dyn Fn()| catch_unwind(AssertUnwindSafe(call)).is_err();
-            let of_backward = ["dW", "dU", "db", "dx", "backward twice"].contains(&name);
-            if !of_backward {
-                assert!(panics(&|| infer(shape, lengths)), "infer: {name} of {cell}");
-            }
-            if name != "steps" && name != "batch" {
-                assert!(
-                    panics(&|| train(shape, right, lengths)),
-                    "backward: {name} of {cell}"
-                );
-            }
-            if !of_backward && name != "out" && name != "scratch" {
-                assert!(
-                    panics(&|| train(shape, lengths, right)),
-                    "forward: {name} of {cell}"
-                );
+            let calls: [&dyn Fn(); 3] = [
+                &|| infer(shape, lengths),
+                &|| train(shape, lengths, right),
+                &|| train(shape, right, lengths),
+            ];
+            for (call, refusal) in calls.into_iter().zip(refusals) {
+                if let Some(says) = refusal {
+                    refused(call, says, &(cell, lengths));
+                }
             }
         }
     }
+}
+
+/// The doors beside those of a sequence.
+#[test]
+fn wrong_shapes_stop_at_every_door() {
+    let shape = Shape::new(Cell::Gru, INPUT, HIDDEN).unwrap();
+    let columns = shape.columns();
+    let right = Lengths::right(shape);
+    let buffers = |change: Change| {
+        let mut lengths = right;
+        change(&mut lengths);
+        Buffers::new(shape, lengths)
+    };
+    let pack = |w: usize, u: usize, b: usize| {
+        let (w, u, b) = (vec![0.0; w], vec![0.0; u], vec![0.0; b]);
+        let params = Params {
+            w: &w,
+            u: &u,
+            b: &b,
+        };
+        buffers(|_| ()).cell.pack(params);
+    };
+    let one_hot = |w: usize, other: Change| {
+        let params = Params {
+            w: &vec![0.0; w],
+            u: &[],
+            b: &[],
+        };
+        let cell = buffers(|_| ()).cell;
+        cell.fill_one_hot(params, &mut buffers(other).table);
+    };
+    let table = |cell: Change, of: Change, (rows, cols): (usize, usize)| {
+        let inputs = vec![0.0; rows * cols];
+        let inputs = MatRef::new(&inputs, rows, cols).unwrap();
+        let (cell, mut table) = (buffers(cell).cell, buffers(of).table);
+        cell.fill_table(inputs, &mut table, Threads::SINGLE);
+    };
+    let input_gradient = |change: Change, gates: (usize, usize), dx: (usize, usize)| {
+        let (from, mut to) = (vec![0.0; gates.0 * gates.1], vec![0.0; dx.0 * dx.1]);
+        let from = MatRef::new(&from, gates.0, gates.1).unwrap();
+        let to = MatMut::new(&mut to, dx.0, dx.1).unwrap();
+        let cell = buffers(change).cell;
+        cell.input_gradient(from, to, Threads::SINGLE);
+    };
+    let (w, u, b) = (right.w, right.u, right.b);
+    let (to_pack, of_product) = ("shape of the matrix to pack", "shapes of x and out");
+    let (of_out, of_steps) = ("shape of out", "steps in 6 rows");
+    let (no_change, other): (Change, Change) = (|_| (), |l| l.other_table = true);
+    let doors: [(&str, &dyn Fn()); 30] = [
+        (to_pack, &|| pack_matrix((4, 5), false)),
+        (to_pack, &|| pack_matrix((3, 4), false)),
+        (to_pack, &|| pack_matrix((3, 5), true)),
+        (to_pack, &|| pack_matrix((5, 4), true)),
+        (of_product, &|| multiply((2, 4), 5, (2, 5))),
+        (of_product, &|| multiply((2, 3), 5, (1, 5))),
+        (of_product, &|| multiply((2, 3), 5, (2, 6))),
+        ("the bias has 5 columns", &|| multiply((2, 3), 4, (2, 5))),
+        ("the bias has 5 columns", &|| multiply((2, 3), 6, (2, 5))),
+        ("rows of left and right", &|| outer(5, 2, (3, 4), 4, 0)),
+        (of_out, &|| outer(6, 2, (2, 4), 4, 0)),
+        (of_out, &|| outer(6, 2, (3, 5), 4, 0)),
+        ("length of the bias", &|| outer(6, 2, (3, 4), 3, 0)),
+        ("length of the bias", &|| outer(6, 2, (3, 4), 5, 0)),
+        (of_steps, &|| outer(6, 0, (3, 4), 4, 0)),
+        (of_steps, &|| outer(6, 4, (3, 4), 4, 0)),
+        ("scratch of the outer", &|| outer(6, 2, (3, 4), 4, 1)),
+        ("length of W", &|| pack(w - 1, u, b)),
+        ("length of U", &|| pack(w, u + 1, b)),
+        ("length of b", &|| pack(w, u, b - 1)),
+        ("length of W", &|| one_hot(w + columns, no_change)),
+        ("table is for another cell", &|| one_hot(w, other)),
+        ("shape of the inputs", &|| {
+            table(no_change, no_change, (INPUT - 1, INPUT));
+        }),
+        ("shape of the inputs", &|| {
+            table(no_change, no_change, (INPUT, INPUT + 1));
+        }),
+        ("table is for another cell", &|| {
+            table(no_change, other, (INPUT, INPUT));
+        }),
+        ("without Uses::dense_input", &|| {
+            table(|l| l.uses.dense_input = false, no_change, (INPUT, INPUT));
+        }),
+        (of_product, &|| {
+            input_gradient(no_change, (2, columns + 1), (2, INPUT));
+        }),
+        (of_product, &|| {
+            input_gradient(no_change, (2, columns), (3, INPUT));
+        }),
+        ("Uses::backward or", &|| {
+            input_gradient(|l| l.uses.backward = false, (2, columns), (2, INPUT));
+        }),
+        ("or Uses::dense_input", &|| {
+            input_gradient(|l| l.uses.dense_input = false, (2, columns), (2, INPUT));
+        }),
+    ];
+    for (k, (says, call)) in doors.into_iter().enumerate() {
+        refused(call, says, &k);
+    }
+    pack_matrix((3, 5), false);
+    pack_matrix((5, 3), true);
+    multiply((2, 3), 5, (2, 5));
+    outer(6, 2, (3, 4), 4, 0);
+    pack(w, u, b);
+    one_hot(w, no_change);
+    table(no_change, no_change, (INPUT, INPUT));
+    input_gradient(no_change, (2, columns), (2, INPUT));
+}
+
+fn pack_matrix((rows, cols): (usize, usize), transposed: bool) {
+    let data = vec![0.0_f32; rows * cols];
+    let matrix = MatRef::new(&data, rows, cols).unwrap();
+    let mut packed = PackedMatrix::new(Level::best(), 3, 5).unwrap();
+    if transposed {
+        packed.pack_transposed(matrix);
+    } else {
+        packed.pack(matrix);
+    }
+}
+
+fn multiply(x: (usize, usize), bias: usize, out: (usize, usize)) {
+    let (from, mut to) = (vec![0.0_f32; x.0 * x.1], vec![0.0; out.0 * out.1]);
+    let packed = PackedMatrix::new(Level::best(), 3, 5).unwrap();
+    packed.multiply(
+        MatRef::new(&from, x.0, x.1).unwrap(),
+        Some(&vec![0.0; bias]),
+        MatMut::new(&mut to, out.0, out.1).unwrap(),
+        Threads::SINGLE,
+    );
+}
+
+/// left `[rows, 3]`, right `[6, 4]`.
+fn outer(rows: usize, steps: usize, out: (usize, usize), bias: usize, short_by: usize) {
+    let (left, right) = (vec![0.0_f32; rows * 3], vec![0.0; 6 * 4]);
+    let mut to = vec![0.0; out.0 * out.1];
+    let scratch = outer_scratch_len(3, Threads::SINGLE) - short_by;
+    accumulate_outer(
+        Level::best(),
+        (
+            MatRef::new(&left, rows, 3).unwrap(),
+            MatRef::new(&right, 6, 4).unwrap(),
+            steps,
+        ),
+        MatMut::new(&mut to, out.0, out.1).unwrap(),
+        Some(&mut vec![0.0; bias]),
+        &mut vec![0.0; scratch],
+        Threads::SINGLE,
+    );
+}
+
+/// The call panics with a message that contains `says`.
+#[track_caller]
+fn refused(call: &dyn Fn(), says: &str, what: &dyn std::fmt::Debug) {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(call)) else {
+        panic!("not refused with {says:?}: {what:?}");
+    };
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or(payload.downcast_ref::<&str>().copied()).unwrap();
+    assert!(text.contains(says), "{text:?}, not {says:?}: {what:?}");
 }
 
 #[test]
@@ -261,16 +465,20 @@ struct Buffers {
 
 impl Buffers {
     fn new(shape: Shape, lengths: Lengths) -> Self {
-        let uses = Uses {
-            dense_input: true,
-            backward: true,
+        let packed = |shape: Shape| {
+            let params = vec![0.1; shape.param_len()];
+            let mut cell = PackedCell::new(Level::best(), shape, lengths.uses).unwrap();
+            cell.pack(shape.split(&params).unwrap());
+            cell
         };
-        let params = vec![0.1; shape.param_len()];
-        let mut cell = PackedCell::new(Level::best(), shape, uses).unwrap();
-        cell.pack(shape.split(&params).unwrap());
+        let of_table = if lengths.other_table {
+            wider(shape)
+        } else {
+            shape
+        };
         Self {
-            table: cell.token_table(INPUT).unwrap(),
-            cell,
+            cell: packed(shape),
+            table: packed(of_table).token_table(INPUT).unwrap(),
             x: vec![0.5; lengths.input_rows * lengths.input_width],
             ids: vec![lengths.tokens.unwrap_or(0); lengths.input_rows],
         }
@@ -287,6 +495,11 @@ impl Buffers {
             }
         }
     }
+}
+
+/// Another shape.
+fn wider(shape: Shape) -> Shape {
+    Shape::new(shape.cell(), shape.input(), shape.hidden() + 1).unwrap()
 }
 
 fn infer(shape: Shape, lengths: Lengths) {
@@ -316,10 +529,15 @@ fn infer(shape: Shape, lengths: Lengths) {
 
 fn train(shape: Shape, forward: Lengths, backward: Lengths) {
     let buffers = Buffers::new(shape, forward);
-    let mut tape = Tape::new(shape, STEPS, BATCH).unwrap();
+    let tape = |other: bool| {
+        let shape = if other { wider(shape) } else { shape };
+        Tape::new(shape, STEPS, BATCH).unwrap()
+    };
+    let mut recorded = tape(forward.other_tape);
     let scratch = buffers
         .cell
-        .forward_scratch_len(forward.steps, forward.batch);
+        .forward_scratch_len(forward.steps, forward.batch)
+        - forward.scratch_short_by;
     let mut scratch = vec![0.0; scratch];
     buffers.cell.forward(
         Record {
@@ -328,11 +546,14 @@ fn train(shape: Shape, forward: Lengths, backward: Lengths) {
             input: buffers.input(forward),
             h: &vec![0.25; forward.h],
             c: &vec![0.25; forward.c],
-            tape: &mut tape,
+            tape: &mut recorded,
             scratch: &mut scratch,
         },
         Threads::SINGLE,
     );
+    if backward.other_tape {
+        recorded = tape(true);
+    }
     let buffers = Buffers::new(shape, backward);
     let scratch =
         buffers.cell.backward_scratch_len(BATCH, Threads::SINGLE) - backward.scratch_short_by;
@@ -343,7 +564,7 @@ fn train(shape: Shape, forward: Lengths, backward: Lengths) {
         buffers.cell.backward(
             Backprop {
                 input: buffers.input(backward),
-                tape: &mut tape,
+                tape: &mut recorded,
                 dout: MatRef::new(
                     &vec![0.0; backward.out_rows * HIDDEN],
                     backward.out_rows,
