@@ -127,21 +127,15 @@ impl<E: Element> PackedCell<E> {
         // SAFETY: lengths were checked above, and the matrices are borrowed for the call.
         unsafe { self.weight_gradients(tape, input, grads, scratch, threads) };
         if let Some(dx) = dx {
-            let width = if planted(Bug::InputGradientOfTheFirstStep) {
-                0
-            } else {
-                self.shape().bias_len()
-            };
-            let gates = MatRef {
-                cols: columns,
-                row_stride: width,
-                ..tape.gates()
-            };
+            let mut gates = tape.input_gates();
+            if planted(Bug::InputGradientOfTheFirstStep) {
+                gates.row_stride = 0;
+            }
             self.input_gradient(gates, dx, threads);
         }
     }
 
-    /// dx = dA Wᵀ: dA `[R, G·H]`, dx `[R, I]`.
+    /// dx = dA Wᵀ: dA `[R, G·H]`, dx `[R, I]`. After a backward pass dA is [`Tape::input_gates`].
     ///
     /// # Panics
     /// The shapes do not fit, or the cell was made without

@@ -139,6 +139,15 @@ impl<E: Element> Tape<E> {
         }
     }
 
+    /// The columns of [`Tape::gates`] that belong to x W, `[T·B, G·H]`: all, but for reset-after, whose h U_n + b_hn stands behind
+    /// them. Once the backward pass has run they are what [`PackedCell::input_gradient`](crate::PackedCell::input_gradient) takes.
+    pub fn input_gates(&self) -> MatRef<'_, E> {
+        MatRef {
+            cols: self.shape.columns(),
+            ..self.gates()
+        }
+    }
+
     fn state<'a>(&self, states: &'a [E], t: usize) -> &'a [E] {
         let (steps, batch) = self.window;
         assert!(t <= steps, "state {t} of a window of {steps} steps");

@@ -7,7 +7,7 @@ mod problem;
 mod reference;
 
 use ifog_kernels::{Cell, Level, Threads};
-use problem::{Feed, Problem, Setup, Sizes, States, cases, sizes};
+use problem::{Feed, Problem, Setup, Sizes, States, assert_same_bits, cases, sizes};
 use proptest::prelude::*;
 
 const FEEDS: [Feed; 3] = [Feed::Dense, Feed::OneHot, Feed::Embedding];
@@ -69,6 +69,27 @@ proptest! {
         near(&tokens.u, &dense.u, &format!("dU {what}"));
         near(&tokens.b, &dense.b, &format!("db {what}"));
         near(&tokens.h, &dense.h, &format!("dh0 {what}"));
+    }
+}
+
+/// dx can be had later, too, from what is on the tape.
+#[test]
+fn the_tape_keeps_what_the_input_gradient_needs() {
+    for cell in Cell::ALL {
+        let sizes = Sizes {
+            cell,
+            steps: 4,
+            batch: 3,
+            input: 9,
+            hidden: 11,
+            seed: 5,
+        };
+        let problem = Problem::random(sizes, Feed::Dense);
+        for level in Level::available() {
+            let setup = Setup::<f32>::new(&problem, level, Threads::SINGLE);
+            let [expected, dx] = setup.input_gradients();
+            assert_same_bits(&[("dx", &dx)], &[("dx", &expected)], &(level, sizes));
+        }
     }
 }
 

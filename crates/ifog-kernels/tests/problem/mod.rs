@@ -457,6 +457,19 @@ impl<E: Element> Setup<E> {
         }
     }
 
+    /// dx of the whole window as the backward pass gives it, and from the gradients that it leaves on the tape.
+    pub(crate) fn input_gradients(&self) -> [Vec<E>; 2] {
+        let cuts = self.whole();
+        let (_, mut tapes) = self.record(&cuts);
+        let gradients = self.backprop(&cuts, &mut tapes);
+        let mut x = vec![E::ZERO; gradients.x.len()];
+        let (rows, input) = (self.steps * self.batch, self.shape.input());
+        let dx = MatMut::new(&mut x, rows, input).unwrap();
+        self.cell
+            .input_gradient(tapes[0].input_gates(), dx, self.threads);
+        [gradients.x, x]
+    }
+
     fn input(&self, window: Range<usize>) -> Input<'_, E> {
         let rows = window.start * self.batch..window.end * self.batch;
         let width = self.shape.input();
