@@ -188,6 +188,10 @@ macro_rules! microkernels {
                     of!(4, NextPanel),
                     of!(4, SamePanel),
                 ];
+                debug_assert!(
+                    rows <= most_rows(<$token as Simd>::ACCUMULATORS, vectors),
+                    "{rows} rows of {vectors} vectors"
+                );
                 let of = match (ahead, vectors) {
                     (Ahead::NextPanel, 3 | 4) => vectors + 1,
                     (Ahead::SamePanel, 4) => 6,

@@ -23,7 +23,8 @@ pub trait Microkernels {
     /// What a lane holds.
     type Elem: Element;
 
-    /// The microkernel of tiles of `rows` rows and `vectors` vectors.
+    /// The microkernel of tiles of `rows` rows and `vectors` vectors; `rows` is not more than
+    /// [`most_rows`](crate::microkernel::most_rows) of the level.
     fn microkernel(rows: usize, vectors: usize, ahead: Ahead) -> Microkernel<Self::Elem>;
 }
 
