@@ -22,7 +22,7 @@ use crate::microkernel::{Ahead, MAX_ROWS, Tile};
 use crate::parallel::{self, Shared, Threads};
 use crate::planted::{Bug, planted};
 use crate::simd::Simd;
-use crate::tile;
+use crate::tile::{self, Scratch};
 
 /// Rows packed at a time. More: fewer passes over `out`, but the blocks leave L2.
 const KC: usize = 512;
@@ -414,7 +414,7 @@ unsafe fn tiles<S: Simd>(
     let first = column - left.columns.0;
     let vectors = valid.div_ceil(S::LANES);
     let whole = valid == vectors * S::LANES;
-    let mut edge = Edge([[s.splat(S::Elem::ZERO); 4]; MAX_ROWS]);
+    let mut edge = Scratch([[s.splat(S::Elem::ZERO); 4]; MAX_ROWS]);
     let slots = edge.0.as_mut_ptr().cast::<S::Elem>();
     let mut tile = Tile::blank();
     tile.runs[0].right = right;
@@ -454,10 +454,6 @@ unsafe fn tiles<S: Simd>(
         }
     }
 }
-
-/// Rows of the result of which not all four vectors exist.
-#[repr(align(64))]
-struct Edge<V>([[V; 4]; MAX_ROWS]);
 
 /// Copies the first `valid` elements of four vectors.
 ///

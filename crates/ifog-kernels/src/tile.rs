@@ -365,9 +365,10 @@ unsafe fn row_tile<S: Simd, Op: TileOp<S>, const NV: usize>(
     }
 }
 
-/// Accumulators of a tile on their way to the epilogue, on cache lines of their own.
+/// Rows of a tile on cache lines of their own: accumulators on their way to the epilogue, or rows of a result of which not all
+/// vectors exist.
 #[repr(align(64))]
-struct Scratch<V>([[V; MAX_VECTORS]; MAX_ROWS]);
+pub(crate) struct Scratch<V>(pub(crate) [[V; MAX_VECTORS]; MAX_ROWS]);
 
 /// # Safety
 /// `from` is readable for NV vectors.
