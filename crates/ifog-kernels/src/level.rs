@@ -159,8 +159,11 @@ impl fmt::Display for LevelError {
             Self::Unknown => f.write_str("there is no instruction-set level of that name")?,
             Self::Absent(name) => write!(f, "this machine or build lacks {name}")?,
         }
-        f.write_str("; unset IFOG_ISA, or choose one of:")?;
-        Level::available().try_for_each(|level| write!(f, " {level}"))
+        f.write_str("; choose one of")?;
+        for (k, level) in Level::available().enumerate() {
+            write!(f, "{}{level}", if k == 0 { " " } else { ", " })?;
+        }
+        f.write_str(", or unset IFOG_ISA if the name came from there")
     }
 }
 
