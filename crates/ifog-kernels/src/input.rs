@@ -14,8 +14,9 @@ use crate::parallel::Threads;
 pub enum Input<'a, E> {
     /// Vectors `[T·B, I]`, time-major: row t·B + b.
     Dense(MatRef<'a, E>),
-    /// Tokens `[T·B]`, time-major, each a row of the table. The bits are those of the dense product with
-    /// one-hot vectors (or with the embedding's rows).
+    /// Tokens `[T·B]`, time-major, each a row of the table. The bits are those of the dense product with the embedding's rows, or
+    /// with one-hot vectors; in the latter a product also adds 0 times every other weight, which may turn −0 into 0, and makes NaN of
+    /// weights that are not finite.
     Tokens {
         /// Row numbers of `table`.
         ids: &'a [u32],

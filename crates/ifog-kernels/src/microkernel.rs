@@ -10,9 +10,9 @@
 //! contract. A [`Tile`] is pointers alone, so one microkernel for each number of rows and vectors serves every product of
 //! the crate (inputs, recurrence, BPTT, weight gradients), is compiled once a level, and is called through a table.
 //!
-//! There are `ACCUMULATORS / NV` rows, so that 24 (12) independent chains hide the latency of the FMA and each panel row is
-//! loaded once for all of them; and two runs, so that x W and h U share one set of accumulators that never leaves the
-//! registers.
+//! There are up to `ACCUMULATORS / 4` rows of four vectors, so that 24 (12) independent chains hide the latency of the FMA and
+//! each panel row is loaded once for all of them; of fewer vectors, some more rows ([`most_rows`]). And there are two runs, so that
+//! x W and h U share one set of accumulators that never leaves the registers.
 
 use crate::element::Element;
 use crate::simd::Simd;

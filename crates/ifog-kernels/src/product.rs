@@ -15,7 +15,8 @@ use crate::tile::{self, Panel, Product, Rows, TileOp, sweep};
 /// A matrix `[K, N]` packed for one level, to be multiplied from the left many times.
 ///
 /// out\[r\]\[n\] starts at the bias (or 0) and adds x\[r\]\[k\]·m\[k\]\[n\] for k = 0, 1, … by fused
-/// multiply-add: the bits depend neither on the level, nor on the other rows, nor on the threads.
+/// multiply-add: the bits depend neither on the other rows, nor on the threads, nor on the level where it is fused
+/// ([`Level::is_fused`]).
 #[derive(Clone, Debug)]
 pub struct PackedMatrix<E> {
     pub(crate) level: Level,

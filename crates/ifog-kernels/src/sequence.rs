@@ -166,7 +166,7 @@ impl<E: Element> PackedCell<E> {
         unsafe { self.sequence(args, input, scratch, steps, threads) };
     }
 
-    /// What infer and train have in common; the pointers are to be filled in.
+    /// What infer and forward have in common; the pointers are to be filled in.
     pub(crate) fn forward_args(&self, batch: usize) -> Forward<E> {
         let hidden = self.shape().hidden();
         Forward {

@@ -21,7 +21,9 @@ use crate::{
 /// A stream through a cell: its state, on weights that any number of streams share.
 ///
 /// A call of [`Stepper::step`], or of [`Stepper::step_token`], has the bits of one step of [`PackedCell::infer`]. It allocates
-/// nothing and does not panic; without a [`Team`](crate::Team) it takes no lock, makes no system call and waits for nobody.
+/// nothing and does not panic; without a [`Team`](crate::Team) it takes no lock, makes no system call and waits for nobody. With
+/// one it rouses the helpers that sleep, by a system call, waits for those that have begun their part, and would pass on a panic of
+/// theirs.
 ///
 /// [`PackedCell::stepper`] borrows the cell; [`PackedCell::stepper_of`] shares it by an [`Arc`], for a struct that owns both.
 ///

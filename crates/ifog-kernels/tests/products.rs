@@ -53,42 +53,66 @@ proptest! {
         }
     }
 
-    /// Last step first, rows ascending, onto what is there; up to 600 rows, so that the blocks of 256 end within.
+    /// Up to 600 rows: one block of KC = 512, or two.
     #[test]
     fn accumulate_outer_is_the_sequential_sum(
         (steps, batch, m, n) in (1..=60_usize, 1..=10_usize, 1..=30_usize, 1..=100_usize),
         bias in any::<bool>(),
         seed in any::<u64>(),
     ) {
-        let rows = steps * batch;
-        let mut numbers = Numbers(seed);
-        let left = narrow(&numbers.take(rows * m, 1.0));
-        let right = narrow(&numbers.take(rows * n, 1.0));
-        let start = narrow(&numbers.take((m + 1) * n, 1.0));
-        let order: Vec<usize> = (0..steps).rev().flat_map(|t| t * batch..(t + 1) * batch).collect();
-        let mut expected = start.clone();
-        for (at, sum) in expected.iter_mut().enumerate() {
-            let (i, column) = (at / n, at % n);
-            if i == m && !bias {
-                continue;
-            }
-            let left = |row: usize| if i == m { 1.0 } else { left[row * m + i] };
-            *sum = order.iter().fold(*sum, |sum, row| left(*row).mul_add(right[row * n + column], sum));
+        outer_is_the_sequential_sum((steps, batch, m, n), bias, seed);
+    }
+}
+
+/// More than two blocks of KC rows, which end within a step.
+#[test]
+fn three_blocks_are_one_sum() {
+    outer_is_the_sequential_sum((110, 10, 27, 70), true, 1);
+}
+
+/// Last step first, rows ascending, onto what is there.
+fn outer_is_the_sequential_sum(
+    (steps, batch, m, n): (usize, usize, usize, usize),
+    bias: bool,
+    seed: u64,
+) {
+    let rows = steps * batch;
+    let mut numbers = Numbers(seed);
+    let left = narrow(&numbers.take(rows * m, 1.0));
+    let right = narrow(&numbers.take(rows * n, 1.0));
+    let start = narrow(&numbers.take((m + 1) * n, 1.0));
+    let order: Vec<usize> = (0..steps)
+        .rev()
+        .flat_map(|t| t * batch..(t + 1) * batch)
+        .collect();
+    let mut expected = start.clone();
+    for (at, sum) in expected.iter_mut().enumerate() {
+        let (i, column) = (at / n, at % n);
+        if i == m && !bias {
+            continue;
         }
-        for level in fused_levels() {
-            let mut actual = start.clone();
-            let (out, sums) = actual.split_at_mut(m * n);
-            let mut scratch = Guarded::new(outer_scratch_len(m, Threads::SINGLE));
-            accumulate_outer(
-                level,
-                (MatRef::new(&left, rows, m).unwrap(), MatRef::new(&right, rows, n).unwrap(), steps),
-                MatMut::new(out, m, n).unwrap(),
-                bias.then_some(sums),
-                scratch.elements(),
-                Threads::SINGLE,
-            );
-            assert_same_bits(&[("out", &actual)], &[("out", &expected)], &(level, steps, batch, m, n));
-        }
+        let left = |row: usize| if i == m { 1.0 } else { left[row * m + i] };
+        let term = |sum, row: &usize| left(*row).mul_add(right[row * n + column], sum);
+        *sum = order.iter().fold(*sum, term);
+    }
+    for level in fused_levels() {
+        let mut actual = start.clone();
+        let (out, sums) = actual.split_at_mut(m * n);
+        let mut scratch = Guarded::new(outer_scratch_len(m, Threads::SINGLE));
+        accumulate_outer(
+            level,
+            (
+                MatRef::new(&left, rows, m).unwrap(),
+                MatRef::new(&right, rows, n).unwrap(),
+                steps,
+            ),
+            MatMut::new(out, m, n).unwrap(),
+            bias.then_some(sums),
+            scratch.elements(),
+            Threads::SINGLE,
+        );
+        let what = (level, steps, batch, m, n);
+        assert_same_bits(&[("out", &actual)], &[("out", &expected)], &what);
     }
 }
 

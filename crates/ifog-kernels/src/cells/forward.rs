@@ -9,7 +9,7 @@ use crate::tile::{Panel, Product, Rows, TileOp, sweep};
 
 /// The memory of one forward call, for the steps `0..` from which `init` and `gates` count.
 ///
-/// Infer and train differ in the strides alone: infer keeps one c, one r ⊙ h and no gates.
+/// Infer and forward differ in the strides alone: infer keeps one c, one r ⊙ h and no gates.
 #[derive(Clone, Copy)]
 pub struct Forward<E> {
     pub(crate) batch: usize,
