@@ -94,6 +94,36 @@
 //! # }
 //! ```
 //!
+//! # Weights from elsewhere
+//!
+//! A flat buffer is W `[I, G·H]`, U `[H, G·H]`, b, each by rows ([`Shape::split`]): column g·H + j belongs to unit j of gate g, the
+//! gates in the order above. PyTorch has the transposes, `weight_ih` `[G·H, I]` and `weight_hh` `[G·H, H]`, and two biases, of which
+//! only the sum matters but in one place:
+//!
+//! ```text
+//!                    PyTorch   b
+//! RNN                          bias_ih + bias_hh
+//! LSTM               i f g o   bias_ih + bias_hh; the last two gates change places, in W, U and b
+//! GRU, reset after   r z n     sums for r and z, then bias_ih of n, then bias_hh of n: 4·H elements
+//! GRU                none: nn.GRU resets after the product
+//! ```
+//!
+//! ```
+//! /// `[4·H, K]` of an nn.LSTM to `[K, 4·H]`.
+//! fn transposed(theirs: &[f32], k: usize, hidden: usize) -> Vec<f32> {
+//!     let mut ours = Vec::new();
+//!     for column in 0..k {
+//!         // i, f, o, g out of i, f, g, o.
+//!         for gate in [0, 1, 3, 2] {
+//!             let units = gate * hidden..(gate + 1) * hidden;
+//!             ours.extend(units.map(|row| theirs[row * k + column]));
+//!         }
+//!     }
+//!     ours
+//! }
+//! assert_eq!(transposed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], 2, 1), [1.0, 3.0, 7.0, 5.0, 2.0, 4.0, 8.0, 6.0]);
+//! ```
+//!
 //! # The same bits everywhere
 //!
 //! Every output element is one accumulator: it starts at the bias, runs over the inputs and then over the hidden units by
@@ -101,7 +131,8 @@
 //! the last step first. So AVX2, AVX-512 and scalar code with FMA agree to the bit; so do any number of threads, a row in
 //! any batch, one call of T steps and T calls of one, and a window cut into pieces. The portable level without FMA
 //! rounds once more per product. `IFOG_ISA=portable|scalar-fma|avx2|avx512` forces a level, and [`Level::detect`] fails if
-//! the machine lacks it.
+//! the machine lacks it. A thread whose host has set it to flush subnormal numbers to zero, as audio hosts do, or to round in
+//! another direction, is outside the contract.
 //!
 //! # Features
 //!
@@ -110,7 +141,15 @@
 //! * `rayon`: threads, in the pool of the caller ([`Threads::current`]).
 //! * `bytemuck`: weights straight from bytes (`Shape::split_bytes`).
 //!
-//! There is no required dependency. Calls allocate nothing once their buffers exist; `unsafe` stays in this crate.
+//! There is no required dependency. With one thread calls allocate nothing once their buffers exist; `unsafe` stays in this crate.
+//! A target needs compare-and-swap of pointers (`target_has_atomic = "ptr"`).
+//!
+//! Unoptimised, the kernels keep nothing in registers. The workspace that embeds them wants for its debug builds:
+//!
+//! ```toml
+//! [profile.dev.package.ifog-kernels]
+//! opt-level = 3
+//! ```
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
