@@ -25,7 +25,7 @@ struct Forecast {
     gflops: f64,
     steps_per_epoch: u64,
     seconds_per_epoch: f64,
-    /// Absent for a run that is limited by the clock.
+    /// Until the first of its limits; validation and saving are not in it.
     seconds_in_all: Option<f64>,
 }
 
@@ -76,10 +76,13 @@ pub(crate) fn forecast(mut trainer: Trainer, process: u64, json: bool) -> Result
         gflops: chars_per_s * flops as f64 / 1e9,
         steps_per_epoch: per_epoch,
         seconds_per_epoch: per_step * per_epoch as f64,
-        seconds_in_all: trainer
-            .total_steps()
-            .map(|steps| per_step * steps as f64)
-            .or(trainer.config().max_seconds),
+        seconds_in_all: [
+            trainer.total_steps().map(|steps| per_step * steps as f64),
+            trainer.config().max_seconds,
+        ]
+        .into_iter()
+        .flatten()
+        .reduce(f64::min),
     };
     if json {
         return print_json(&forecast);

@@ -10,13 +10,15 @@ use crate::level::level;
 use crate::output::{log, print_json, print_line};
 use crate::progress::Nats;
 
-/// What `--json` prints: mean loss in nats, the same in bits, exp(loss), and how many symbols were predicted.
+/// What `--json` prints: mean loss in nats, the same in bits, exp(loss), how many symbols were predicted, and which.
 #[derive(Serialize)]
 struct Report {
     loss: f64,
     bits_per_char: f64,
     perplexity: f64,
     chars: u64,
+    /// Of the text: val, test, all, or train where it has no part for validation.
+    part: &'static str,
 }
 
 /// Evaluates a stored model on a text.
@@ -39,6 +41,12 @@ pub(crate) fn run(args: &Eval) -> Result<(), Failure> {
         bits_per_char: loss.bits(),
         perplexity: found.loss.exp(),
         chars: found.chars,
+        part: match found.part {
+            PartName::Train => "train",
+            PartName::Val => "val",
+            PartName::Test => "test",
+            PartName::All => "all",
+        },
     };
     if args.json {
         return print_json(&report);

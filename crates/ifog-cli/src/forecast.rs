@@ -18,6 +18,8 @@ use ifog::corpus::{CorpusError, read_corpus_file};
 use ifog::forecast::evaluation::Evaluation;
 use ifog::forecast::scores::Scores;
 use ifog::forecast::{Forecast as Foretold, ForecastConfig, Forecaster, example};
+use ifog::regular_file::read_regular;
+use serde::Serialize;
 
 use crate::args::{at_least_one, cell_parser, not_negative, positive, positive_share, seed};
 use crate::failure::Failure;
@@ -198,6 +200,15 @@ fn draw(args: &Forecast, report: &Report) -> Result<(), Failure> {
     }
 }
 
+/// What `--model --json` prints.
+#[derive(Serialize)]
+struct Told<'a> {
+    column: &'a str,
+    #[serde(flatten)]
+    next: Next,
+    notes: Vec<String>,
+}
+
 /// Forecasts what follows the last row.
 fn use_kept(args: &Forecast, model: &Path, csv: &Path) -> Result<(), Failure> {
     let unusable = |reason: String| {
@@ -206,24 +217,28 @@ fn use_kept(args: &Forecast, model: &Path, csv: &Path) -> Result<(), Failure> {
             model.display()
         ))
     };
-    let bytes = fs::read(model).map_err(|error| unusable(error.to_string()))?;
+    let bytes = read_regular(model, LARGEST_MODEL).map_err(|error| unusable(error.to_string()))?;
     let (forecaster, names) =
         Forecaster::from_bytes(&bytes).map_err(|error| unusable(error.to_string()))?;
     let table = table(csv, &names, args.date.as_deref())?;
-    table.notes.iter().for_each(log);
+    let mut notes = table.notes.clone();
     let forecasts = forecaster.forecasts(&table.columns).map_err(Failure::of)?;
     let finite = |f: &&Foretold| [f.low, f.value, f.high].iter().all(|y| y.is_finite());
     let Some(forecast) = forecasts.last().filter(finite) else {
         return Err(unusable("what it forecasts is not a number".to_owned()));
     };
-    if let Some(note) = unlearnt(forecaster.unlearnt(), forecaster.networks()) {
-        log(note);
-    }
+    notes.extend(unlearnt(forecaster.unlearnt(), forecaster.networks()));
+    notes.iter().for_each(log);
     let next = Next::after(&table, forecaster.horizon(), forecast);
+    let column = &table.names[0];
     if args.json {
-        return print_json(&next);
+        return print_json(&Told {
+            column,
+            next,
+            notes,
+        });
     }
-    print_line(next.sentence(&table.names[0]))
+    print_line(next.sentence(column))
 }
 
 fn table(csv: &Path, names: &[String], date: Option<&str>) -> Result<Table, Failure> {
@@ -254,4 +269,6 @@ fn example_table(name: ExampleName) -> (Table, Option<Vec<f64>>) {
 }
 
 const DEFAULT: ForecastConfig = ForecastConfig::DEFAULT;
+/// Bytes of the largest forecaster.
+const LARGEST_MODEL: u64 = 1 << 30;
 const EXAMPLE_ROWS: usize = 2500;

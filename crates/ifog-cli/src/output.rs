@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -32,6 +33,16 @@ pub(crate) fn print_table(heading: &[&str], rows: &[Vec<String>]) -> Result<(), 
         print_line(cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
     Ok(())
+}
+
+/// A path as a shell takes it for one word, in what a user is told to type.
+pub(crate) fn shell_word(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "_-./+=:,@%".contains(c);
+    match !path.is_empty() && path.chars().all(plain) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
 }
 
 /// How many there are of what a word names: 1 row, 2 rows.

@@ -11,6 +11,7 @@ use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
 use crate::output::printable;
 use crate::page::{Page, figure, table};
+use crate::run_directory::{CONFIG, METRICS};
 use crate::sample::Request;
 
 /// What metrics.jsonl tells of a run.
@@ -164,8 +165,6 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-const METRICS: &str = "metrics.jsonl";
-const CONFIG: &str = "config.toml";
 pub(crate) const LOSS: &str = "loss.svg";
 pub(crate) const REPORT: &str = "report.html";
 /// Two a pixel of a chart's width are more than can be seen.

@@ -1,6 +1,7 @@
 //! config.toml: what a run did, and what another can be told to do.
 
 use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ impl Default for SavingConfig {
 impl RunConfig {
     /// Reads a file. A key that there is not is an error that names the nearest one there is.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let text = fs::read_to_string(path).map_err(|error| {
+        let text = read(path).map_err(|error| {
             Failure::work(format!(
                 "cannot read the configuration {}: {error}; give a file such as the config.toml of a run",
                 path.display()
@@ -87,6 +88,20 @@ impl RunConfig {
     }
 }
 
+/// A file or a pipe.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let file = fs::File::open(path)?;
+    if file.take(LARGEST + 1).read_to_string(&mut text)? as u64 > LARGEST {
+        let reason = format!("it has more than {LARGEST} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    }
+    Ok(text)
+}
+
+/// Bytes of the largest file.
+const LARGEST: u64 = 1 << 20;
+
 /// Takes up what --hidden and --max-seconds understand beside a number; whether there was something of it. Refuses what --keep
 /// refuses.
 fn as_on_the_command_line(table: &mut toml::Table) -> Result<bool, String> {
@@ -117,11 +132,20 @@ fn as_on_the_command_line(table: &mut toml::Table) -> Result<bool, String> {
         _ => None,
     };
     let found = widths.is_some() || time.is_some();
-    if let Some(widths) = widths {
-        training.remove("hidden");
-        let layers = i64::try_from(widths.len()).unwrap_or(i64::MAX);
-        training.insert("layers".to_owned(), Value::Integer(layers));
-        training.insert("widths".to_owned(), Value::Array(widths));
+    match widths.as_deref() {
+        None => {}
+        // Of all layers.
+        Some([width]) => {
+            training.insert("hidden".to_owned(), width.clone());
+        }
+        Some(widths) => {
+            training.remove("hidden");
+            let layers = i64::try_from(widths.len()).unwrap_or(i64::MAX);
+            let layers = Value::Integer(layers);
+            // Another number is for the trainer to refuse.
+            training.entry("layers").or_insert(layers);
+            training.insert("widths".to_owned(), Value::Array(widths.to_vec()));
+        }
     }
     if let Some(time) = time {
         training.insert("max_seconds".to_owned(), Value::Float(time));
@@ -278,6 +302,14 @@ mod tests {
             assert_eq!(training.widths, [32, 16]);
             assert_eq!((training.layers, training.max_seconds), (2, Some(180.0)));
         }
+        for width in ["8", "'8'", "[8]"] {
+            let text = format!("[training]\nhidden = {width}\nlayers = 3\n");
+            let training = RunConfig::parse(&text).unwrap().training;
+            assert_eq!(training.layer_widths(), [8; 3], "{width}");
+        }
+        let uneven = RunConfig::parse("[training]\nhidden = [8, 6]\nlayers = 3");
+        let uneven = uneven.unwrap().training;
+        assert_eq!((uneven.widths.len(), uneven.layers), (2, 3));
         for wrong in [
             "[training]\nhidden = '3,x'",
             "[training]\nhidden = [0.5]",

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use ifog::atomic_file::{create_directory, write_atomically};
+use ifog::checkpoint::MODEL_FILE;
 use ifog::train::Checkpoints;
 use serde::Serialize;
 use serde_json::Value;
@@ -24,17 +25,22 @@ impl RunDirectory {
     /// would not belong to the new one.
     pub(crate) fn at(path: &Path, overwrite: bool) -> Result<Self, Failure> {
         create_all(path).map_err(|error| unwritable(path, &error))?;
-        let (model, states) = (path.join(MODEL), Checkpoints::new(path, 1));
-        if model.exists() || !states.list().is_empty() {
+        let states = Checkpoints::new(path, 1);
+        // Also what another program has put there under such a name.
+        let mut names = [MODEL_FILE, METRICS, CONFIG, LOSS, REPORT].into_iter();
+        let holds = |name: &str| fs::metadata(path.join(name)).is_ok_and(|found| found.len() > 0);
+        let found = names.find(|name| holds(name));
+        if found.is_some() || !states.list().is_empty() {
             if !overwrite {
                 return Err(Failure::work(format!(
-                    "{} holds a run already: choose another --out, continue it with --resume, or add --overwrite to \
-                     replace it",
-                    path.display()
+                    "{} holds a run already (there is {}): choose another --out, continue it with --resume, or add \
+                     --overwrite to replace it",
+                    path.display(),
+                    found.unwrap_or("a training state")
                 )));
             }
             let run = Self::open(path.to_owned())?;
-            let mut files = [MODEL, LOSS, REPORT].into_iter();
+            let mut files = [MODEL_FILE, LOSS, REPORT].into_iter();
             let removed = files.try_for_each(|file| match fs::remove_file(path.join(file)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
@@ -139,10 +145,10 @@ impl RunDirectory {
 
     /// Refuses a model without a training state beside it, which a run from the beginning would replace.
     pub(crate) fn check_without_model(&self) -> Result<(), Failure> {
-        match self.path.join(MODEL).exists() {
+        match self.path.join(MODEL_FILE).exists() {
             false => Ok(()),
             true => Err(Failure::work(format!(
-                "{} has a {MODEL} and no training state (training-N.safetensors) to go on from: put that back, or train \
+                "{} has a {MODEL_FILE} and no training state (training-N.safetensors) to go on from: put that back, or train \
                  anew with --config {} and another --out",
                 self.path.display(),
                 self.path.join(CONFIG).display()
@@ -202,8 +208,7 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
     ))
 }
 
-const MODEL: &str = "model.safetensors";
-const METRICS: &str = "metrics.jsonl";
+pub(crate) const METRICS: &str = "metrics.jsonl";
 pub(crate) const CONFIG: &str = "config.toml";
 
 #[cfg(test)]
@@ -242,10 +247,19 @@ mod tests {
     fn a_model_is_replaced_only_on_request() {
         let root = tempfile::tempdir().unwrap();
         let run = RunDirectory::at(root.path(), false).unwrap();
-        let model = run.path().join(MODEL);
+        let model = run.path().join(MODEL_FILE);
         fs::write(&model, "model").unwrap();
         fs::write(run.path().join(REPORT), "of that run").unwrap();
         drop(run);
+        // What others put there is nobody's to cut.
+        for name in [CONFIG, METRICS, LOSS, REPORT] {
+            let other = tempfile::tempdir().unwrap();
+            fs::write(other.path().join(name), "theirs").unwrap();
+            let refused = RunDirectory::at(other.path(), false).unwrap_err();
+            assert!(refused.message().unwrap().contains(name));
+            let kept = fs::read_to_string(other.path().join(name)).unwrap();
+            assert_eq!(kept, "theirs");
+        }
         let refused = RunDirectory::at(root.path(), false).unwrap_err();
         assert!(refused.message().unwrap().contains("--overwrite"));
         assert!(model.exists());

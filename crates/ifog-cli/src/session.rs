@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::output::printable;
+use crate::output::{printable, shell_word};
 use crate::progress::{Nats, Progress, Status};
 use crate::run_directory::RunDirectory;
 
@@ -170,7 +170,7 @@ impl Session {
     fn stop(&mut self, code: u8) -> Result<Failure, Failure> {
         self.run.save()?;
         self.progress.clear();
-        let directory = self.directory.path().display();
+        let directory = shell_word(self.directory.path());
         Ok(Failure::Interrupted(
             code,
             format!(

@@ -1,14 +1,16 @@
 //! What came of a training.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ifog::Level;
+use ifog::checkpoint::MODEL_FILE;
 use ifog::language_model::LanguageModel;
 use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::memory::{self, peak_bytes};
-use crate::output::print_line;
+use crate::output::{print_line, shell_word};
 use crate::progress::Nats;
 use crate::sample;
 use crate::session::Session;
@@ -38,6 +40,11 @@ pub(crate) struct Summary {
     /// The same, predicted.
     predicted_memory: u64,
     out: String,
+    /// What was not done as asked, such as a batch shrunk to a small text.
+    notes: Vec<String>,
+    /// The directory as it is: not every name is text.
+    #[serde(skip)]
+    directory: PathBuf,
 }
 
 impl Summary {
@@ -61,6 +68,8 @@ impl Summary {
             peak_memory: peak_bytes(),
             predicted_memory: memory::predicted(trainer, process),
             out: session.directory().path().display().to_string(),
+            notes: trainer.notes(),
+            directory: session.directory().path().to_owned(),
         }
     }
 
@@ -104,13 +113,14 @@ impl Summary {
         for fact in self.facts() {
             print_line(format!("{:<22}{}", fact[0], fact[1]))?;
         }
-        let out = &self.out;
-        print_line(format!("model                 {out}/model.safetensors"))?;
-        print_line(format!("more text             ifog sample {out}"))?;
+        let model = self.directory.join(MODEL_FILE);
+        print_line(format!("model                 {}", model.display()))?;
+        let directory = shell_word(&self.directory);
+        print_line(format!("more text             ifog sample {directory}"))?;
         if samples {
             print_line("")?;
             sample::write(
-                &LanguageModel::load(out.as_ref())?,
+                &LanguageModel::load(&self.directory)?,
                 &sample::Request::default(),
             )?;
         }

@@ -21,7 +21,8 @@ use crate::picture_file::{ReportOptions, write_chart};
 /// Learn a task that needs a long memory, until it is solved or the time is up.
 ///
 /// Solved is what Hochreiter and Schmidhuber asked for in 1997: the last 2,000 sequences all right, each answered before it is
-/// learnt from; for adding, errors below 0.04 and 0.01 on average, on a scale where the answer lies between 0 and 1.
+/// learnt from; for adding, errors below 0.04 and 0.01 on average, on a scale where the answer lies between 0 and 1. A task that
+/// is not solved in its time is an answer, too: the exit code is 0, and `solved` in --json says which.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ifog task adding --length 100\n  ifog task order --cell gru --out order.svg\n  \

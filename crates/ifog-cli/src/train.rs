@@ -85,11 +85,12 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
         true => Ok(()),
         false => report::write(session.directory().path(), &summary.facts(), args.log_x),
     };
-    match args.json {
+    let printed = match args.json {
         true => print_json(&summary),
         false => summary.print(!args.no_samples),
-    }?;
-    reported
+    };
+    // That nobody reads the figures is no reason to hide it.
+    reported.and(printed)
 }
 
 /// What was asked for: the file's settings, or those of the run to be resumed, under what the command line says.
@@ -100,14 +101,10 @@ fn configuration(args: &Train) -> Result<RunConfig, Failure> {
         (None, None) => None,
     };
     let mut config = file.map_or(Ok(RunConfig::default()), |file| RunConfig::read(&file))?;
-    let TrainConfig { epochs, steps, .. } = config.training;
     args.settings.apply(&mut config.training);
-    if args.files.resume.is_some() && !args.settings.limits_steps() {
-        // A limit of time joins those of the run.
-        (config.training.epochs, config.training.steps) = (epochs, steps);
-    }
     args.settings.check(&config.training)?;
-    if let Some(corpus) = &args.corpus {
+    let corpus = args.corpus.as_deref();
+    if let Some(corpus) = corpus.or(config.corpus.as_deref().map(Path::new)) {
         let whole = std::path::absolute(corpus);
         let path = whole.as_deref().unwrap_or(corpus);
         config.corpus = Some(path.display().to_string());

@@ -178,7 +178,18 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
 
 #[cfg(unix)]
 fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+    synced(File::open(directory)?.sync_all())
+}
+
+/// Some file systems, among them those over a network, cannot bring a directory to disk, and say so: there the rename is
+/// all there is.
+#[cfg(unix)]
+fn synced(result: io::Result<()>) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, Unsupported};
+    match result {
+        Err(error) if matches!(error.kind(), InvalidInput | Unsupported) => Ok(()),
+        result => result,
+    }
 }
 
 /// Elsewhere a directory cannot be opened as a file; the rename itself is all there is.
@@ -269,6 +280,19 @@ mod tests {
     fn a_directory_that_takes_no_files_fails_also_for_root() {
         let error = write_atomically(Path::new("/proc/model"), b"x").unwrap_err();
         assert_eq!(error.step, Step::Create);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_directory_that_cannot_be_synced_is_no_error_and_one_that_fails_is() {
+        use rustix::io::Errno;
+        let said = |errno: Errno| synced(Err(errno.into()));
+        for errno in [Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS] {
+            assert!(said(errno).is_ok(), "{errno:?}");
+        }
+        for errno in [Errno::IO, Errno::NOSPC, Errno::DQUOT] {
+            assert!(said(errno).is_err(), "{errno:?}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::atomic_file::{WriteError, write_atomically};
 use crate::config::{ConfigError, InputConfig, NetworkConfig};
 use crate::language_model::{LanguageModel, ModelError, TrainingRecord};
 use crate::parameters::Layout;
+use crate::regular_file::read_regular;
 use crate::safetensors::{
     FormatError, Metadata, SafeTensors, content_digest, tensors_digest, write,
 };
@@ -76,31 +77,22 @@ impl LanguageModel {
     /// The file is missing, damaged or not a model of ifog.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let file = if path.is_dir() {
-            path.join(FILE)
+            path.join(MODEL_FILE)
         } else {
             path.to_owned()
         };
         let failed = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::NotFound => CheckpointError::Missing(file.clone()),
+            std::io::ErrorKind::InvalidData => CheckpointError::Content {
+                path: file.clone(),
+                reason: source.to_string(),
+            },
             _ => CheckpointError::Read {
                 path: file.clone(),
                 source,
             },
         };
-        let found = std::fs::metadata(&file).map_err(failed)?;
-        let size = found.len();
-        // A device has no size, and perhaps no end.
-        let reason = match found.is_file() {
-            false => Some("it is no regular file".to_owned()),
-            true if size > MAX_FILE_BYTES => Some(format!(
-                "it has {size} bytes, and the most is {MAX_FILE_BYTES}"
-            )),
-            true => None,
-        };
-        if let Some(reason) = reason {
-            return Err(CheckpointError::Content { path: file, reason });
-        }
-        let bytes = std::fs::read(&file).map_err(failed)?;
+        let bytes = read_regular(&file, MAX_FILE_BYTES).map_err(failed)?;
         Self::from_bytes(&bytes).map_err(|error| match error {
             DecodeError::Format(source) => CheckpointError::Format { path: file, source },
             DecodeError::Content(reason) => CheckpointError::Content { path: file, reason },
@@ -307,12 +299,12 @@ fn widths(text: &str, layers: usize) -> Result<Vec<usize>, DecodeError> {
 
 /// The version of this format.
 const VERSION: &str = "1";
-/// The file of a run directory.
-const FILE: &str = "model.safetensors";
-/// 64 GiB: more than the largest network that fits the limits of this machine class.
+/// The model's file in the directory of a run.
+pub const MODEL_FILE: &str = "model.safetensors";
 /// The entry with the checksum of the others.
 const METADATA_DIGEST: &str = "metadata_digest";
-const MAX_FILE_BYTES: u64 = 1 << 36;
+/// 64 GiB: more than the largest network that fits the limits of this machine class.
+pub(crate) const MAX_FILE_BYTES: u64 = 1 << 36;
 
 #[cfg(test)]
 mod tests {

@@ -28,7 +28,7 @@
 //! * [`corpus`], [`vocabulary`], [`sampling`], [`rng`]: text in and out.
 //! * [`flow`], [`spectrum`]: how gradients flow back through time, and why. [`toy`]: the same by hand.
 //! * [`probe`]: what the units of a model do. [`forecast`]: the next value of a series. [`tasks`]: the classic long-range tasks, and training on them.
-//! * [`cost`]: parameters, operations and memory.
+//! * [`cost`]: parameters, operations and memory. [`atomic_file`], [`regular_file`]: writing and reading without surprises.
 //! * [`gradcheck`]: every gradient against central differences. [`mod@bench`]: cell throughput beside the machine's limit.
 //!
 //! A seed determines every bit of a run, on every machine with fused multiply-add and for any number of threads. The
@@ -60,6 +60,7 @@ pub mod parameters;
 pub mod pool;
 pub mod probe;
 mod quantile;
+pub mod regular_file;
 pub mod rng;
 pub mod row_dropout;
 pub mod safetensors;

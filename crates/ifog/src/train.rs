@@ -3,6 +3,7 @@
 //! [`Trainer`] does steps, validates and saves when it is told to. [`Run`] is a whole run as an iterator: it knows when to
 //! validate, when to save and when it is over.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use ifog_kernels::Threads;
@@ -113,7 +114,7 @@ impl Trainer {
         Ok(evaluate(weights, level, &self.corpus, PartName::Val, &self.pool)?.loss)
     }
 
-    /// A sample of the model as it is.
+    /// A sample of the model as it is, with averaged parameters if they are averaged.
     ///
     /// # Errors
     /// The temperature is out of range, or `prime` has symbols outside the vocabulary.
@@ -124,8 +125,7 @@ impl Trainer {
         prime: &[u8],
         seed: u64,
     ) -> Result<Vec<u8>, TrainError> {
-        let averaged = self.averaged();
-        let model = averaged.as_ref().unwrap_or(&self.model);
+        let model = self.evaluated_model();
         let mut generator = model.generator(seed, temperature, None)?;
         generator.feed(prime)?;
         let mut text = Vec::new();
@@ -232,9 +232,16 @@ impl Trainer {
             .is_some_and(|total| self.fitter.steps() >= total)
     }
 
-    /// The model as it is.
+    /// The model with the newest parameters, also where averaged ones are what is evaluated.
     pub fn model(&self) -> &LanguageModel {
         &self.model
+    }
+
+    /// The model that [`Trainer::validate`], [`Trainer::sample`] and [`Trainer::save`] are about: with averaged parameters, if
+    /// they are averaged.
+    pub fn evaluated_model(&self) -> Cow<'_, LanguageModel> {
+        self.averaged()
+            .map_or(Cow::Borrowed(&self.model), Cow::Owned)
     }
 
     /// The settings.
@@ -337,7 +344,7 @@ mod tests {
             assert_eq!(ours, theirs, "averaging changes no step");
         }
         assert_ne!(trainer.validate().unwrap(), plain.validate().unwrap());
-        plain.model.parameters = trainer.averaged().unwrap().parameters;
+        plain.model.parameters = trainer.evaluated_model().parameters.clone();
         assert_eq!(trainer.validate().unwrap(), plain.validate().unwrap());
     }
 
@@ -401,7 +408,7 @@ mod tests {
         );
         refused(
             TrainConfig {
-                lr_decay: 0.0,
+                lr_decay: Some(0.0),
                 ..config()
             },
             "lr_decay = 0",

@@ -34,7 +34,7 @@ fn configs() -> Vec<TrainConfig> {
         cell: Cell::Gru,
         optimizer: OptimizerName::Rmsprop,
         lr_schedule: ScheduleName::Plateau,
-        lr_decay: 0.5,
+        lr_decay: Some(0.5),
         lr_patience: 0,
         embedding: 4,
         ..base.clone()

@@ -160,8 +160,8 @@ struct Limit {
     /// Steps, each of one batch of windows.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=LARGEST), value_name = "N")]
     steps: Option<u64>,
-    /// Wall time in seconds or as 10m, validation and what was before --resume included; beside --epochs or --steps, the first
-    /// ends it.
+    /// Wall time in seconds or as 10m, validation and what was before --resume included; beside epochs or steps, also those
+    /// of a file or a run, the first ends it.
     #[arg(long, value_parser = seconds, value_name = "TIME")]
     max_seconds: Option<f64>,
 }
@@ -180,7 +180,7 @@ struct Descent {
     /// the validation loss stays [default: constant].
     #[arg(long, value_parser = named::<ScheduleName>(&["constant", "step", "cosine", "plateau"]))]
     lr_schedule: Option<ScheduleName>,
-    /// Factor of step and plateau [default: 0.97].
+    /// Factor of step and plateau [default: step 0.97, plateau 0.5].
     #[arg(long, value_parser = positive, value_name = "X")]
     lr_decay: Option<f64>,
     /// Epochs with the full rate, for step [default: 10].
@@ -280,14 +280,17 @@ impl Settings {
         set(&mut config.chrono, model.chrono);
         set(&mut config.tie, model.tie);
         set(&mut config.vocab, model.vocab);
-        if limit.epochs.is_some() || limit.steps.is_some() || limit.max_seconds.is_some() {
+        if limit.epochs.is_some() || limit.steps.is_some() {
             (config.epochs, config.steps) = (limit.epochs, limit.steps);
+            config.max_seconds = limit.max_seconds;
+        } else if limit.max_seconds.is_some() {
+            // It joins the limits that there are.
             config.max_seconds = limit.max_seconds;
         }
         set(&mut config.optimizer, descent.optimizer);
         set(&mut config.lr, descent.lr);
         set(&mut config.lr_schedule, descent.lr_schedule);
-        set(&mut config.lr_decay, descent.lr_decay);
+        config.lr_decay = descent.lr_decay.or(config.lr_decay);
         set(&mut config.lr_decay_after, descent.lr_decay_after);
         set(&mut config.lr_min, descent.lr_min);
         set(&mut config.lr_patience, descent.lr_patience);
@@ -320,11 +323,6 @@ impl Settings {
 }
 
 impl Settings {
-    /// Whether a number of steps or epochs was given.
-    pub(crate) fn limits_steps(&self) -> bool {
-        self.limit.epochs.is_some() || self.limit.steps.is_some()
-    }
-
     /// Refuses what was given and would do nothing in `config`.
     pub(crate) fn check(&self, config: &TrainConfig) -> Result<(), Failure> {
         use ScheduleName::{Cosine, Plateau, Step};
@@ -434,7 +432,13 @@ mod tests {
                 assert!(["save_every", "keep"].contains(&name), "{name}");
                 continue;
             };
+            let of_schedules = format!(
+                "step {}, plateau {}",
+                TrainConfig::STEP_FACTOR,
+                TrainConfig::PLATEAU_FACTOR
+            );
             let same = match default.as_f64() {
+                _ if name == "lr_decay" => told_default == of_schedules,
                 Some(number) => told_default.parse() == Ok(number),
                 None => default.as_str() == Some(told_default),
             };

@@ -23,6 +23,7 @@ use crate::model_text::text_for;
 use crate::output::{decimals, log, print_line, print_table};
 use crate::page::table;
 use crate::picture_file::write_chart;
+use crate::run_directory::METRICS;
 use crate::{embedded, level};
 
 /// What `--json` prints.
@@ -246,7 +247,7 @@ fn clipping(path: &Path, model: &LanguageModel) -> Option<Clipping> {
     if limit <= 0.0 {
         return None;
     }
-    let metrics = fs::read_to_string(path.join("metrics.jsonl")).ok()?;
+    let metrics = fs::read_to_string(path.join(METRICS)).ok()?;
     let norm = |line| -> Option<f64> {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
         line.get("grad_norm")?.as_f64()

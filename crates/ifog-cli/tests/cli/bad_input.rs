@@ -106,6 +106,32 @@ fn a_model_is_not_overwritten_unasked() {
     assert_ne!(fs::read(run.join("model.safetensors")).unwrap(), model);
 }
 
+/// Names that others use, too: a directory with a site's config.toml in it is no place for a run.
+#[test]
+fn files_of_others_are_not_overwritten_unasked() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    for name in ["config.toml", "metrics.jsonl", "loss.svg", "report.html"] {
+        let site = folder.path(&format!("site-{name}"));
+        std::fs::create_dir(&site).unwrap();
+        std::fs::write(site.join(name), "title = 'mine'").unwrap();
+        let arguments = [
+            "train",
+            "rhyme.txt",
+            "--steps",
+            "1",
+            "--hidden",
+            "4",
+            "--out",
+        ];
+        let refused = folder.ifog(arguments).args([&site]).args(["--quiet"]).run();
+        refused.refused(1, &["holds a run already", name, "--overwrite"]);
+        let kept = std::fs::read_to_string(site.join(name)).unwrap();
+        assert_eq!(kept, "title = 'mine'");
+        assert_eq!(std::fs::read_dir(&site).unwrap().count(), 1, "{name}");
+    }
+}
+
 #[test]
 fn a_run_without_states_is_not_begun_anew_over_its_model() {
     let folder = Folder::new();

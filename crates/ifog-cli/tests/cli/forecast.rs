@@ -49,7 +49,7 @@ fn a_series_is_learnt_kept_and_used_again() {
         trained["verdict"]
     );
     assert_eq!(trained["seeds"]["rmse"].as_array().unwrap().len(), 2);
-    let again = folder
+    let mut again = folder
         .ifog([
             "forecast",
             "saw.csv",
@@ -59,6 +59,9 @@ fn a_series_is_learnt_kept_and_used_again() {
         ])
         .run()
         .json();
+    let told = again.as_object_mut().unwrap();
+    assert_eq!(told.remove("column").unwrap(), trained["column"]);
+    assert!(told.remove("notes").unwrap().is_array());
     assert_eq!(again, trained["next"]);
     assert!(folder.path("saw.svg").exists());
     folder.file(

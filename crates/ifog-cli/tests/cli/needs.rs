@@ -81,6 +81,9 @@ fn a_dry_run_measures_and_writes_nothing() {
     assert!(number("chars_per_s") > 0.0 && number("gflops") > 0.0);
     let seconds = number("seconds_in_all") / number("seconds_per_epoch");
     assert!((seconds - 3.0).abs() < 0.1, "{seconds}");
+    // 2,142 characters for training, as the time of an epoch and the speed say, too.
+    let characters = number("seconds_per_epoch") * number("chars_per_s");
+    assert!((characters / 2142.0 - 1.0).abs() < 0.1, "{characters}");
     assert!(forecast["memory"].as_array().unwrap().len() > 5);
     let text = train(&[]);
     for part in [

@@ -34,7 +34,7 @@ fn the_summary_has_the_fields_of_the_contract() {
         .run();
     let summary = trained.json();
     let number = |field: &str| summary[field].as_f64().unwrap_or_else(|| panic!("{field}"));
-    assert_eq!(summary.as_object().unwrap().len(), 15);
+    assert_eq!(summary.as_object().unwrap().len(), 16);
     assert!(number("best_val_loss") < number("initial_val_loss"));
     assert!(number("final_train_loss") > 0.0);
     assert!(number("chars_per_s") > 0.0 && number("seconds") > 0.0 && number("epochs") > 0.0);
@@ -361,6 +361,120 @@ fn a_corpus_whose_name_is_no_text() {
     let arguments = ["--hidden", "4", "--steps", "1", "--quiet", "--out", "run"];
     let trained = folder.ifog(["train"]).args([name]).args(arguments).run();
     trained.succeeded();
+}
+
+/// The model is found by the name that the run's directory has, and what is to be typed is one word.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_directory_whose_name_is_no_word() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    for name in [&b"two words"[..], b"caf\xe9"] {
+        let arguments = [
+            "train",
+            "rhyme.txt",
+            "--steps",
+            "2",
+            "--hidden",
+            "4",
+            "--quiet",
+            "--out",
+        ];
+        let name = std::ffi::OsStr::from_bytes(name);
+        let trained = folder.ifog(arguments).args([name]).run();
+        let told = &trained.succeeded().stdout;
+        assert!(told.contains("ifog sample '"), "{told}");
+    }
+}
+
+/// A time limit joins those of a file; a recipe's relative corpus is found again from elsewhere.
+#[test]
+fn a_recipe_keeps_its_length_and_its_text() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    folder.file(
+        "recipe.toml",
+        "corpus = 'rhyme.txt'\n[training]\nhidden = 8\nlayers = 1\nbatch = 4\nseq_len = 16\nsteps = 3\n",
+    );
+    let arguments = [
+        "train",
+        "--config",
+        "recipe.toml",
+        "--max-seconds",
+        "50",
+        "--out",
+        "run",
+    ];
+    let first = folder.ifog(arguments).args(["--json", "--quiet"]).run();
+    assert_eq!(first.json()["steps"], 3);
+    let run = folder.path("run");
+    let elsewhere = Folder::new();
+    let more = ["--steps", "5", "--json", "--quiet"];
+    let resumed = elsewhere
+        .ifog(["train", "--resume"])
+        .args([&run])
+        .args(more);
+    assert_eq!(resumed.run().json()["steps"], 5);
+    let both = ["--dry-run", "--steps", "1000000000", "--json"];
+    let limited = folder.ifog(arguments).args(both).run().json();
+    assert_eq!(limited["seconds_in_all"], 50.0);
+}
+
+/// Short notes on what was done otherwise than asked are in the figures, too.
+#[test]
+fn figures_say_what_they_are_of() {
+    let folder = Folder::new();
+    let (corpus, run) = folder.small_model();
+    let eval = |part: &str| {
+        let arguments = ["eval", "--json", "--split-part", part];
+        folder.ifog(arguments).args([&run, &corpus]).run().json()
+    };
+    for part in ["val", "all"] {
+        assert_eq!(eval(part)["part"], part);
+    }
+    assert!(eval("all")["chars"].as_u64() > eval("val")["chars"].as_u64());
+    folder.file("short.txt", "hello");
+    let arguments = [
+        "train",
+        "short.txt",
+        "--steps",
+        "2",
+        "--hidden",
+        "4",
+        "--json",
+        "--quiet",
+    ];
+    let summary = folder.ifog(arguments).run().json();
+    let notes = summary["notes"].as_array().unwrap();
+    assert!(!notes.is_empty(), "{summary}");
+}
+
+#[test]
+fn schedules_and_early_stops_end_a_run() {
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    let arguments = "train rhyme.txt --hidden 8 --layers 1 --batch 4 --seq-len 16 --json --quiet --no-report \
+                     --no-samples --overwrite --out run --lr 3 --steps 400";
+    let train = |extra: &str| {
+        let arguments = arguments.split_whitespace().chain(extra.split_whitespace());
+        folder.ifog(arguments).run().json()
+    };
+    // A rate at which nothing is learnt for long.
+    let stopped = train("--early-stop 3");
+    assert!(stopped["steps"].as_u64() < Some(400), "{stopped}");
+    train("--lr-schedule plateau --lr-patience 1");
+    let metrics = std::fs::read_to_string(folder.path("run/metrics.jsonl")).unwrap();
+    let rates = metrics.lines().filter_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["lr"].as_f64()
+    });
+    // Halved, and not less.
+    let lowest = rates.fold(f64::INFINITY, f64::min);
+    assert!(
+        (lowest / 3.0).log2().fract() == 0.0 && lowest < 1.0,
+        "{lowest}"
+    );
 }
 
 #[test]

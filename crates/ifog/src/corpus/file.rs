@@ -14,7 +14,8 @@ use super::CorpusError;
 /// # Errors
 ///
 /// [`CorpusError::Missing`], [`Directory`](CorpusError::Directory),
-/// [`EmptyFile`](CorpusError::EmptyFile), [`Unreadable`](CorpusError::Unreadable).
+/// [`EmptyFile`](CorpusError::EmptyFile), [`LargeFile`](CorpusError::LargeFile),
+/// [`Unreadable`](CorpusError::Unreadable).
 pub fn read_corpus_file(path: &Path) -> Result<Vec<u8>, CorpusError> {
     let refused = |source: io::Error| {
         let path = path.to_owned();

@@ -17,7 +17,8 @@ mod cell;
 mod checks;
 mod seed;
 
-/// Everything that determines a run. The defaults are those of `ifog train`.
+/// Everything that determines a run. The defaults are those of `ifog train`, but for the length: without `epochs`, `steps` or
+/// `max_seconds` a [`Run`](super::Run) goes on for ever.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
@@ -64,8 +65,9 @@ pub struct TrainConfig {
     pub lr: f64,
     /// What becomes of it: see [`Decay`].
     pub lr_schedule: ScheduleName,
-    /// Factor of the schedules `step` and `plateau`.
-    pub lr_decay: f64,
+    /// Factor of the schedules `step` and `plateau`; without it [`STEP_FACTOR`](Self::STEP_FACTOR) and
+    /// [`PLATEAU_FACTOR`](Self::PLATEAU_FACTOR).
+    pub lr_decay: Option<f64>,
     /// Epochs with the full rate, for `step`.
     pub lr_decay_after: u64,
     /// Lowest rate of `cosine` and `plateau`.
@@ -157,7 +159,7 @@ impl Default for TrainConfig {
             optimizer: OptimizerName::Adam,
             lr: 2e-3,
             lr_schedule: ScheduleName::Constant,
-            lr_decay: 0.97,
+            lr_decay: None,
             lr_decay_after: 10,
             lr_min: 0.0,
             lr_patience: 3,
@@ -189,6 +191,11 @@ impl TrainConfig {
         "threads",
         "checkpoint_every",
     ];
+
+    /// Factor of `step` for each epoch: char-rnn's.
+    pub const STEP_FACTOR: f64 = 0.97;
+    /// Factor of `plateau`, which a run applies a few times.
+    pub const PLATEAU_FACTOR: f64 = 0.5;
 
     /// H of each layer, the lowest first.
     #[must_use]
@@ -253,12 +260,12 @@ impl TrainConfig {
         match self.lr_schedule {
             ScheduleName::Constant => Decay::Constant,
             ScheduleName::Step => Decay::Step {
-                factor: self.lr_decay,
+                factor: self.lr_decay.unwrap_or(Self::STEP_FACTOR),
                 after: self.lr_decay_after,
             },
             ScheduleName::Cosine => Decay::Cosine { floor: self.lr_min },
             ScheduleName::Plateau => Decay::Plateau {
-                factor: self.lr_decay,
+                factor: self.lr_decay.unwrap_or(Self::PLATEAU_FACTOR),
                 patience: self.lr_patience,
                 floor: self.lr_min,
             },

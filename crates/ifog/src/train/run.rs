@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::checkpoint::{MAX_FILE_BYTES, MODEL_FILE};
 use crate::fit::StateError;
+use crate::language_model::LanguageModel;
+use crate::regular_file::read_regular;
 use crate::train::checkpoints::Checkpoints;
 use crate::train::pace::{Moment, Pace};
 use crate::train::progress::Progress;
@@ -99,7 +102,8 @@ struct Clocks {
 }
 
 impl Run {
-    /// A run that keeps nothing on disk.
+    /// A run that keeps nothing on disk. It ends with the first of the limits of [`TrainConfig`](super::TrainConfig);
+    /// without any, never by itself.
     #[must_use]
     pub fn new(trainer: Trainer) -> Self {
         let config = trainer.config();
@@ -132,7 +136,7 @@ impl Run {
     }
 
     /// Goes on from the newest usable training state of `checkpoints`. Returns a sentence for each newer one that is
-    /// damaged.
+    /// damaged, and for a best model that is lost.
     ///
     /// # Errors
     /// No state is usable, or the states are of a run with other settings or another text.
@@ -140,7 +144,10 @@ impl Run {
         let (mut notes, mut newest) = (Vec::new(), None);
         for (_, path) in checkpoints.list() {
             match self.restore(&path) {
-                Ok(()) => return Ok(notes),
+                Ok(()) => {
+                    notes.extend(self.miss_best());
+                    return Ok(notes);
+                }
                 Err(error @ TrainError::DamagedState { .. }) => {
                     notes.push(format!("{error}; trying the one before"));
                     newest.get_or_insert(error);
@@ -158,6 +165,12 @@ impl Run {
     #[must_use]
     pub fn trainer(&self) -> &Trainer {
         &self.trainer
+    }
+
+    /// What was trained, with the newest parameters.
+    #[must_use]
+    pub fn into_trainer(self) -> Trainer {
+        self.trainer
     }
 
     /// How far it is.
@@ -212,7 +225,7 @@ impl Run {
             return Ok(Some(saving.checkpoints.file(step)));
         }
         if step > 0 && self.progress.best_val.is_infinite() {
-            let path = saving.checkpoints.directory().join(MODEL);
+            let path = saving.checkpoints.directory().join(MODEL_FILE);
             self.progress.digest = self.trainer.save(&path, None)?;
         }
         // Part of the state, so it is set before that is written.
@@ -227,7 +240,8 @@ impl Run {
     }
 
     fn restore(&mut self, path: &Path) -> Result<(), TrainError> {
-        let bytes = std::fs::read(path).map_err(|error| TrainError::DamagedState {
+        let bytes = read_regular(path, MAX_FILE_BYTES);
+        let bytes = bytes.map_err(|error| TrainError::DamagedState {
             path: path.to_owned(),
             reason: error.to_string(),
         })?;
@@ -240,6 +254,26 @@ impl Run {
         }
         self.progress = progress;
         Ok(())
+    }
+
+    /// If the best model is gone or damaged, the run has none until the next save, and says so. One of another digest is of
+    /// this run's future, saved before a kill: it comes back.
+    fn miss_best(&mut self) -> Option<String> {
+        let path = self
+            .saving
+            .as_ref()?
+            .checkpoints
+            .directory()
+            .join(MODEL_FILE);
+        if self.progress.digest.is_empty() {
+            return None;
+        }
+        let error = LanguageModel::load(&path).err()?;
+        self.progress.best_val = f64::INFINITY;
+        self.progress.saved = None;
+        Some(format!(
+            "the best model so far is lost ({error}): the newest takes its place until a validation finds a better one"
+        ))
     }
 
     fn event(&mut self) -> Result<Option<Event>, TrainError> {
@@ -281,7 +315,7 @@ impl Run {
         }
         let best = step > 0 && loss < self.progress.best_val;
         if best && let Some(saving) = &self.saving {
-            let path = saving.checkpoints.directory().join(MODEL);
+            let path = saving.checkpoints.directory().join(MODEL_FILE);
             self.progress.digest = self.trainer.save(&path, Some(loss))?;
         }
         let progress = &mut self.progress;
@@ -354,8 +388,6 @@ impl Iterator for Run {
     }
 }
 
-const MODEL: &str = "model.safetensors";
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -390,7 +422,7 @@ mod tests {
         while run.progress().step < 31 {
             run.next().unwrap().unwrap();
         }
-        let model = std::fs::read(directory.path().join(MODEL)).unwrap();
+        let model = std::fs::read(directory.path().join(MODEL_FILE)).unwrap();
         run.trainer.plant(f32::NAN);
         let error = run.next().unwrap().unwrap_err();
         assert!(
@@ -398,13 +430,42 @@ mod tests {
             "{error}"
         );
         assert!(run.next().is_none());
-        assert_eq!(std::fs::read(directory.path().join(MODEL)).unwrap(), model);
+        assert_eq!(
+            std::fs::read(directory.path().join(MODEL_FILE)).unwrap(),
+            model
+        );
         let mut again = start();
         again
             .resume(&Checkpoints::new(directory.path(), 2))
             .unwrap();
         assert!(again.by_ref().all(|event| event.is_ok()));
         assert_eq!(again.progress().step, 100);
+    }
+
+    /// A run that is over and has lost its model gets the newest, not none.
+    #[test]
+    fn a_best_model_that_is_lost_is_replaced_and_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(directory.path(), 2);
+        let model = directory.path().join(MODEL_FILE);
+        assert!(start(directory.path()).all(|event| event.is_ok()));
+        let mut whole = start(directory.path());
+        assert!(whole.resume(&checkpoints).unwrap().is_empty());
+        for damage in [None, Some("damaged")] {
+            match damage {
+                None => std::fs::remove_file(&model).unwrap(),
+                Some(content) => std::fs::write(&model, content).unwrap(),
+            }
+            let mut again = start(directory.path());
+            let notes = again.resume(&checkpoints).unwrap();
+            assert!(
+                notes.len() == 1 && notes[0].contains("is lost"),
+                "{notes:?}"
+            );
+            assert!(again.by_ref().all(|event| event.is_ok()));
+            let newest = LanguageModel::load(&model).unwrap();
+            assert_eq!(newest.parameters, again.into_trainer().model().parameters);
+        }
     }
 
     #[test]

@@ -27,8 +27,8 @@ impl TrainConfig {
             ("lr", self.lr, above_zero(self.lr), positive),
             (
                 "lr_decay",
-                self.lr_decay,
-                self.lr_decay > 0.0 && self.lr_decay <= 1.0,
+                self.lr_decay.unwrap_or(1.0),
+                self.lr_decay.is_none_or(|x| x > 0.0 && x <= 1.0),
                 "give a factor above 0 and at most 1",
             ),
             (
