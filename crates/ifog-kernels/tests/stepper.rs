@@ -130,9 +130,11 @@ fn tokens_are_a_sequence<E: Element>(shape: Shape, dense_input: bool) {
             scratch: &mut scratch,
         };
         cell.infer(run, Threads::SINGLE);
-        let mut streams = vec![cell.stepper().unwrap()];
-        #[cfg(feature = "std")]
-        streams.push(cell.stepper().unwrap().with_team(&team));
+        let streams = [
+            cell.stepper().unwrap(),
+            #[cfg(feature = "std")]
+            cell.stepper().unwrap().with_team(&team),
+        ];
         for mut stream in streams {
             let mut out = zeros(hidden);
             for (id, expected) in ids.iter().zip(whole.chunks_exact(hidden)) {
