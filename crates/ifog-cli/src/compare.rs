@@ -207,6 +207,8 @@ impl Contestant {
             seed: args.report.seed,
             threads: args.threads.unwrap_or(0),
             val: validation_share(text.len()),
+            // Curves of what learns, from the first step on.
+            ema: 0.0,
             ..TrainConfig::default()
         };
         let mut trainer = Trainer::new(config, text).map_err(Failure::of)?;

@@ -222,7 +222,7 @@ struct Regularisation {
     /// The masks of --dropout are the same at all steps of a window.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     variational: Option<bool>,
-    /// Validate and save weights averaged with this decay, such as 0.999; 0 is not [default: 0].
+    /// Validate and save weights averaged with this decay; 0: those that learn [default: 0.99].
     #[arg(long, value_parser = share, value_name = "X")]
     ema: Option<f64>,
     /// Decoupled weight decay of Adam (AdamW) [default: 0].

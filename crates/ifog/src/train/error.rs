@@ -15,7 +15,7 @@ use crate::vocabulary::VocabularyError;
 #[non_exhaustive]
 pub enum TrainError {
     /// A setting out of its range.
-    #[error("{what} = {value} is out of range: {range}")]
+    #[error("{what} = {value} is not possible: {range}")]
     Setting {
         /// Which one.
         what: &'static str,

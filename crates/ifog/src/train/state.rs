@@ -176,7 +176,8 @@ mod tests {
         }
         for (tensor, name) in [
             (0, "parameters has NaN for w_l0"),
-            (3, "carried.h_l0 has NaN"),
+            (3, "average has NaN for w_l0"),
+            (4, "carried.h_l0 has NaN"),
         ] {
             let mut planted = values.clone();
             planted[tensor][1] = f32::NAN;
