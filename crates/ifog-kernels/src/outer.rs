@@ -350,6 +350,8 @@ unsafe fn pack_left<S: Simd>(
         let mut tile_start = to;
         for tile in 0..tiles {
             let here = tile_columns(&columns, tile, tiles);
+            // Whether whole vectors of the row can be read.
+            let whole = here.start + here.len().next_multiple_of(S::LANES) <= left.m;
             // SAFETY: the rows are of T·B, the columns are of the left; `to` has len(ks) · columns elements and the slack of
             // each tile.
             unsafe {
@@ -362,9 +364,13 @@ unsafe fn pack_left<S: Simd>(
                             to.write(if lost { S::Elem::ZERO } else { S::Elem::ONE });
                         } else {
                             let from = left.base.add(row * left.row_stride + here.start);
-                            // A whole vector: what is too much is overwritten by the next row, or lies in the slack.
-                            for c in (0..here.len()).step_by(S::LANES) {
-                                s.store(to.add(c), tile::load(s, from.add(c), here.len() - c));
+                            // A whole vector: what is too much is overwritten by the next row, or lies in the slack. The
+                            // bound is a constant, so that masks are made before the loop over the rows.
+                            for c in (0..const { most::<S>() }).step_by(S::LANES) {
+                                if c < here.len() {
+                                    let valid = if whole { S::LANES } else { here.len() - c };
+                                    s.store(to.add(c), tile::load(s, from.add(c), valid));
+                                }
                             }
                         }
                         to = to.add(here.len());
@@ -387,11 +393,18 @@ unsafe fn pack_right<S: Simd>(
 ) {
     for run in args.reduce.runs(ks) {
         for row in run {
-            for lane in (0..valid).step_by(S::LANES) {
-                // SAFETY: `valid` columns exist from `column` on in each of the T·B rows; `to` takes their vectors.
-                unsafe {
-                    let from = args.right.add(row * args.right_stride + column + lane);
-                    s.store(to, tile::load(s, from, valid - lane));
+            // SAFETY: `valid` columns exist from `column` on in each of the T·B rows; `to` takes their vectors.
+            unsafe {
+                let from = args.right.add(row * args.right_stride + column);
+                if valid == 4 * S::LANES {
+                    for v in 0..4 {
+                        s.store(to.add(v * S::LANES), s.load(from.add(v * S::LANES)));
+                    }
+                    to = to.add(4 * S::LANES);
+                    continue;
+                }
+                for lane in (0..valid).step_by(S::LANES) {
+                    s.store(to, tile::load(s, from.add(lane), valid - lane));
                     to = to.add(S::LANES);
                 }
             }
