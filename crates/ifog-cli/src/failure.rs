@@ -123,7 +123,7 @@ impl Caused for ConfigError {
 impl Caused for FitError {
     fn cause(&self) -> Cause {
         match self {
-            Self::Level(_) => Cause::Work,
+            Self::Level(_) | Self::Memory(_) => Cause::Work,
             _ => Cause::Request,
         }
     }

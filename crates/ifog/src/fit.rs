@@ -44,6 +44,7 @@ use ifog_kernels::{Level, LevelError, Threads};
 use crate::average::Average;
 use crate::clip::{ClipError, ClipRule, ClipStats, Clipper};
 use crate::config::{ConfigError, InputConfig};
+use crate::cost::{MemoryError, check_memory};
 use crate::dropout::Dropout;
 use crate::network::{Inputs, Learner, Packed, State};
 use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerError};
@@ -123,6 +124,9 @@ pub enum FitError {
     /// The network.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// More memory than the machine has.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The update rule.
     #[error(transparent)]
     Optimizer(#[from] OptimizerError),
@@ -191,7 +195,7 @@ impl Fitter {
     /// `parameters` are of.
     ///
     /// # Errors
-    /// A setting is out of range or does not suit the network, the tape would not fit in memory, or `IFOG_ISA` names no
+    /// A setting is out of range or does not suit the network, the training would not fit in memory, or `IFOG_ISA` names no
     /// level of this machine.
     ///
     /// # Panics
@@ -205,6 +209,7 @@ impl Fitter {
     ) -> Result<Self, FitError> {
         assert_eq!(parameters.len(), layout.len(), "parameters of the layout");
         config.check(layout)?;
+        check_memory(layout, 1, steps, batch, size_of::<f32>())?;
         let level = Level::detect()?;
         let masks = |stream| Rng::new(config.seed, stream);
         let (rows, drawn) = (steps * batch, masks(Stream::Dropout));
@@ -281,6 +286,7 @@ impl Fitter {
         let stats = self.clipper.stats();
         self.clipper = Clipper::new(rule)?;
         self.clipper.resume(stats);
+        self.config.clip = rule;
         Ok(())
     }
 
@@ -465,6 +471,12 @@ mod tests {
             ..FitConfig::default()
         };
         assert!(refused(&dense(), clip).contains("-1"));
+        // Also where rows are more than can be counted.
+        for room in [(usize::MAX, 2), (1 << 40, 1 << 10)] {
+            let (config, parameters) = (everything(), vec![0.0; dense().len()]);
+            let error = Fitter::new(&dense(), &parameters, room, config, Threads::SINGLE);
+            assert!(error.unwrap_err().to_string().contains("does not have"));
+        }
     }
 
     #[test]
@@ -477,5 +489,8 @@ mod tests {
         assert_eq!(error.unwrap_err().what, "loss");
         assert_eq!((parameters, fitter.steps()), (before, 0));
         assert!(fitter.set_clip(ClipRule::Value(f32::NAN)).is_err());
+        assert_eq!(fitter.config().clip, ClipRule::GlobalNorm(5.0));
+        fitter.set_clip(ClipRule::Off).unwrap();
+        assert_eq!(fitter.config().clip, ClipRule::Off);
     }
 }

@@ -155,8 +155,11 @@ impl Trainer {
     /// The model with averaged weights, if they are averaged.
     fn averaged(&self) -> Option<LanguageModel> {
         (self.config.ema > 0.0).then(|| LanguageModel {
+            layout: self.model.layout.clone(),
+            vocabulary: self.model.vocabulary.clone(),
             parameters: self.fitter.evaluated(&self.model.parameters).to_vec(),
-            ..self.model.clone()
+            record: self.model.record.clone(),
+            digest: String::new(),
         })
     }
 
