@@ -38,6 +38,7 @@ CASES = [
     "step lstm 1 16",
     "step lstm 1 64",
     "step gru 1 16",
+    "step gru-after 1 64",
 ]
 
 

@@ -37,15 +37,19 @@ macro_rules! entries {
             [] multiply_add_chains = multiply_add_body(rounds: usize, values: &mut [$e; MOST_LANES]);
             [] read_passes = read_body(data: &[$e], passes: usize, sum: &mut [$e; MOST_LANES]);
             [unsafe] product = multiply_body(packed: &Packed<$e>, args: &Multiply<$e>, rows: Range<usize>, panels: Range<usize>);
-            [unsafe] input_product = input_body(args: &InputProduct<$e>, w: Weights<'_, $e>, rows: Range<usize>, share: (usize, usize));
-            [unsafe] rnn_forward = forward_body[Rnn](args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
-            [unsafe] lstm_forward = forward_body[Lstm](args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
-            [unsafe] gru_forward = forward_body[Gru](args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
-            [unsafe] gru_after_forward = forward_body[GruAfter](args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
-            [unsafe] rnn_step = step_body[Rnn](stream: &Stream<$e>, w: &GateMatrix<$e>, u: &GateMatrix<$e>);
-            [unsafe] lstm_step = step_body[Lstm](stream: &Stream<$e>, w: &GateMatrix<$e>, u: &GateMatrix<$e>);
-            [unsafe] gru_step = step_body[Gru](stream: &Stream<$e>, w: &GateMatrix<$e>, u: &GateMatrix<$e>);
-            [unsafe] gru_after_step = step_body[GruAfter](stream: &Stream<$e>, w: &GateMatrix<$e>, u: &GateMatrix<$e>);
+            [unsafe] input_product = input_body[false](args: &InputProduct<$e>, w: Weights<'_, $e>, rows: Range<usize>, share: (usize, usize));
+            [unsafe] rnn_forward = forward_body[Rnn, false](args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            [unsafe] lstm_forward = forward_body[Lstm, false](args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            [unsafe] lstm_pairs_forward = forward_body[Lstm, true](args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            [unsafe] gru_forward = forward_body[Gru, false](args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            [unsafe] gru_after_forward = forward_body[GruAfter, false](args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            [unsafe] gru_after_pairs_forward = forward_body[GruAfter, true](args: &Forward<$e>, weights: ForwardWeights<'_, $e>, work: Work);
+            [unsafe] rnn_step = step_body[Rnn, false](stream: &Stream<$e>, w: &GateMatrix<$e>, u: &GateMatrix<$e>);
+            [unsafe] lstm_step = step_body[Lstm, false](stream: &Stream<$e>, w: &GateMatrix<$e>, u: &GateMatrix<$e>);
+            [unsafe] lstm_pairs_step = step_body[Lstm, true](stream: &Stream<$e>, w: &GateMatrix<$e>, u: &GateMatrix<$e>);
+            [unsafe] gru_step = step_body[Gru, false](stream: &Stream<$e>, w: &GateMatrix<$e>, u: &GateMatrix<$e>);
+            [unsafe] gru_after_step = step_body[GruAfter, false](stream: &Stream<$e>, w: &GateMatrix<$e>, u: &GateMatrix<$e>);
+            [unsafe] gru_after_pairs_step = step_body[GruAfter, true](stream: &Stream<$e>, w: &GateMatrix<$e>, u: &GateMatrix<$e>);
             [unsafe] rnn_backward = backward_body[Rnn](args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
             [unsafe] lstm_backward = backward_body[Lstm](args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
             [unsafe] gru_backward = backward_body[Gru](args: &Backward<$e>, weights: Weights<'_, $e>, work: Work);
@@ -58,7 +62,7 @@ macro_rules! entries {
 
 /// The trait that names the entries.
 macro_rules! declare {
-    ($e:ty; $([$($unsafe:tt)?] $name:ident = $body:ident$([$cell:ty])?($($arg:ident: $ty:ty),+);)*) => {
+    ($e:ty; $([$($unsafe:tt)?] $name:ident = $body:ident$([$($of:tt)+])?($($arg:ident: $ty:ty),+);)*) => {
         /// The entries of an element type.
         pub trait Entries: Sized {
             $($($unsafe)? fn $name(level: Level, $($arg: $ty),+);)*
@@ -89,34 +93,34 @@ macro_rules! avx512 {
 
 /// One trait method, which runs `$body(simd, …)` at the level; unsafe if the body is.
 macro_rules! entry {
-    ($e:ty, [$($unsafe:tt)?] $name:ident, $body:ident$([$cell:ty])?, $($arg:ident: $ty:ty),+) => {
+    ($e:ty, [$($unsafe:tt)?] $name:ident, $body:ident$([$($of:tt)+])?, $($arg:ident: $ty:ty),+) => {
         $($unsafe)? fn $name(level: Level, $($arg: $ty),+) {
             portable! {
                 #[inline(never)]
                 $($unsafe)? fn portable(s: <$e as Vectors>::Portable, $($arg: $ty),+) {
                     // SAFETY: passed on.
-                    $($unsafe)? { $body$(::<_, $cell>)?(s, $($arg),+) }
+                    $($unsafe)? { $body$(::<_, $($of)+>)?(s, $($arg),+) }
                 }
             }
             portable! {
                 #[inline(never)]
                 $($unsafe)? fn scalar_fma(s: <$e as Vectors>::ScalarFma, $($arg: $ty),+) {
                     // SAFETY: passed on.
-                    $($unsafe)? { $body$(::<_, $cell>)?(s, $($arg),+) }
+                    $($unsafe)? { $body$(::<_, $($of)+>)?(s, $($arg),+) }
                 }
             }
             avx2! {
                 #[inline(never)]
                 $($unsafe)? fn avx2(s: <$e as Vectors>::Avx2, $($arg: $ty),+) {
                     // SAFETY: passed on.
-                    $($unsafe)? { $body$(::<_, $cell>)?(s, $($arg),+) }
+                    $($unsafe)? { $body$(::<_, $($of)+>)?(s, $($arg),+) }
                 }
             }
             avx512! {
                 #[inline(never)]
                 $($unsafe)? fn avx512(s: <$e as Vectors>::Avx512, $($arg: $ty),+) {
                     // SAFETY: passed on.
-                    $($unsafe)? { $body$(::<_, $cell>)?(s, $($arg),+) }
+                    $($unsafe)? { $body$(::<_, $($of)+>)?(s, $($arg),+) }
                 }
             }
             // SAFETY: a `Level` exists only where the machine has its features, which is what the token and
@@ -222,9 +226,9 @@ microkernels!(avx512, <<f64 as Vectors>::Avx512 as Simd>::Narrow, f64);
 
 /// The entries of one element type.
 macro_rules! implement {
-    ($e:ty; $([$($unsafe:tt)?] $name:ident = $body:ident$([$cell:ty])?($($arg:ident: $ty:ty),+);)*) => {
+    ($e:ty; $([$($unsafe:tt)?] $name:ident = $body:ident$([$($of:tt)+])?($($arg:ident: $ty:ty),+);)*) => {
         impl Entries for $e {
-            $(entry!($e, [$($unsafe)?] $name, $body$([$cell])?, $($arg: $ty),+);)*
+            $(entry!($e, [$($unsafe)?] $name, $body$([$($of)+])?, $($arg: $ty),+);)*
         }
     };
 }

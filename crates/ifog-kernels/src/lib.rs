@@ -174,6 +174,7 @@ mod packed;
 mod parallel;
 mod planted;
 mod product;
+mod row;
 mod sequence;
 mod simd;
 mod split;

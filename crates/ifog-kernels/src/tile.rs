@@ -14,6 +14,7 @@ use crate::element::Element;
 use crate::microkernel::{Ahead, MAX_ROWS, Tile, line, most_rows};
 use crate::pack::Packed;
 use crate::parallel;
+use crate::row::{row_panel, sweep_row};
 use crate::simd::Simd;
 
 /// Rows of a matrix behind a raw pointer, in slabs: row r is row `r % per_slab` of slab `r / per_slab`.
@@ -271,96 +272,6 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
                     }
                 }
             }
-        }
-    }
-}
-
-/// [`sweep`] over a single row, where a step may be shorter than the call of a microkernel with its pointers: products and
-/// epilogue are inlined, and what passes between them stays in registers.
-///
-/// # Safety
-/// As for [`sweep`].
-#[inline(always)]
-unsafe fn sweep_row<S: Simd, Op: TileOp<S>>(
-    s: S,
-    op: &Op,
-    products: [Product<'_, S::Elem>; 2],
-    panels: Range<usize>,
-    row: usize,
-) {
-    for panel in panels {
-        // SAFETY: passed on from the caller.
-        unsafe { row_panel(s, op, &products, panel, row) };
-    }
-}
-
-/// One panel of a single row.
-///
-/// # Safety
-/// As for [`sweep`].
-#[inline(always)]
-unsafe fn row_panel<S: Simd, Op: TileOp<S>>(
-    s: S,
-    op: &Op,
-    products: &[Product<'_, S::Elem>; 2],
-    panel: usize,
-    row: usize,
-) {
-    // SAFETY: passed on from the caller.
-    unsafe {
-        match products[0].right.layout.vectors(panel) {
-            1 => row_tile::<S, Op, 1>(s, op, products, panel, row),
-            2 => row_tile::<S, Op, 2>(s, op, products, panel, row),
-            3 => row_tile::<S, Op, 3>(s, op, products, panel, row),
-            _ => row_tile::<S, Op, 4>(s, op, products, panel, row),
-        }
-    }
-}
-
-/// The same of NV vectors. Nothing where panels of `Op` cannot be of so many.
-///
-/// # Safety
-/// As for [`sweep`].
-#[inline(always)]
-unsafe fn row_tile<S: Simd, Op: TileOp<S>, const NV: usize>(
-    s: S,
-    op: &Op,
-    products: &[Product<'_, S::Elem>; 2],
-    index: usize,
-    row: usize,
-) {
-    if !NV.is_multiple_of(Op::GATES) {
-        return;
-    }
-    let panel = Panel {
-        unit: products[0].right.layout.first_unit(index),
-        vectors: NV,
-    };
-    let mut acc = [s.splat(S::Elem::ZERO); NV];
-    let slot = acc.as_mut_ptr().cast::<S::Elem>();
-    // SAFETY: passed on from the caller; `acc` takes the vectors of a row.
-    unsafe {
-        let mut sum: [S::V; NV] = vectors(s, op.start(s, row, panel, slot));
-        for product in products {
-            let left = product.left.at(row);
-            let mut right = product.right.panel(index);
-            right = right.wrapping_add(product.first * NV * S::LANES);
-            for k in 0..product.len {
-                let x = s.splat(*left.add(k));
-                let w: [S::V; NV] = vectors(s, right);
-                for v in 0..NV {
-                    sum[v] = s.mul_add(x, w[v], sum[v]);
-                }
-                right = right.add(NV * S::LANES);
-            }
-        }
-        let out = op.out(row, panel);
-        for v in 0..NV {
-            s.store(out.unwrap_or(slot).add(v * S::LANES), sum[v]);
-        }
-        if out.is_none() {
-            op.finish(s, row, panel, slot);
-            op.conclude(s, row, panel, slot);
         }
     }
 }

@@ -4,8 +4,9 @@ use core::ops::Range;
 
 use crate::element::Element;
 use crate::pack::Packed;
+use crate::row::sweep_of;
 use crate::simd::Simd;
-use crate::tile::{Panel, Product, Rows, TileOp, sweep};
+use crate::tile::{Panel, Product, Rows, TileOp};
 
 /// The memory of one forward call, for the steps `0..` from which `init` and `gates` count.
 ///
@@ -145,9 +146,12 @@ pub(crate) trait CellForward {
     /// Whether x W can be part of a step. Reset-after keeps x W_n and h U_n apart.
     const FUSES: bool = true;
 
+    /// With `PAIRS`, of a single row and all panels, two at a time ([`sweep_of`]); cells whose panels are several blocks of units
+    /// ignore it.
+    ///
     /// # Safety
     /// `args` holds step `step` and the rows and panels of `work`.
-    unsafe fn step<S: Simd>(
+    unsafe fn step<S: Simd, const PAIRS: bool>(
         s: S,
         args: &Forward<S::Elem>,
         t: usize,
@@ -199,7 +203,7 @@ impl<'a, E: Element> ForwardWeights<'a, E> {
 /// # Safety
 /// The pointers of `args` are valid for the steps, rows and panels of `work`, and nobody else writes them.
 #[inline(always)]
-pub(crate) unsafe fn forward_body<S: Simd, C: CellForward>(
+pub(crate) unsafe fn forward_body<S: Simd, C: CellForward, const PAIRS: bool>(
     s: S,
     args: &Forward<S::Elem>,
     weights: ForwardWeights<'_, S::Elem>,
@@ -228,7 +232,7 @@ pub(crate) unsafe fn forward_body<S: Simd, C: CellForward>(
                     }
                 }
             }
-            C::step(s, args, t, step, weights, &work);
+            C::step::<S, PAIRS>(s, args, t, step, weights, &work);
         }
     }
 }
@@ -306,7 +310,7 @@ pub struct InputProduct<E> {
 /// # Safety
 /// The pointers of `args` are valid for `rows` and the panels of `share`, and nobody else writes them.
 #[inline(always)]
-pub(crate) unsafe fn input_body<S: Simd>(
+pub(crate) unsafe fn input_body<S: Simd, const PAIRS: bool>(
     s: S,
     args: &InputProduct<S::Elem>,
     w: Weights<'_, S::Elem>,
@@ -325,7 +329,9 @@ pub(crate) unsafe fn input_body<S: Simd>(
         let product = Product::new(args.left, packed);
         let panels = layout.share(share.0, share.1);
         // SAFETY: passed on from the caller.
-        unsafe { sweep(s, &op, [product, product.empty()], panels, rows.clone()) };
+        unsafe {
+            sweep_of::<_, _, PAIRS>(s, &op, [product, product.empty()], panels, rows.clone())
+        };
         offset += layout.row_len();
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Gru;
 
 impl CellForward for Gru {
     #[inline(always)]
-    unsafe fn step<S: Simd>(
+    unsafe fn step<S: Simd, const PAIRS: bool>(
         s: S,
         args: &forward::Forward<S::Elem>,
         t: usize,

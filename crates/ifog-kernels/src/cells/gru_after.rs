@@ -18,8 +18,9 @@ use crate::element::Element;
 use crate::math::{sigmoid_v, tanh_v};
 use crate::pack::Packed;
 use crate::planted::{Bug, planted};
+use crate::row::sweep_of;
 use crate::simd::Simd;
-use crate::tile::{self, Panel, Product, Rows, TileOp, sweep};
+use crate::tile::{self, Panel, Product, Rows, TileOp};
 
 /// The cell, for the compiler.
 pub(crate) struct GruAfter;
@@ -28,7 +29,7 @@ impl CellForward for GruAfter {
     const FUSES: bool = false;
 
     #[inline(always)]
-    unsafe fn step<S: Simd>(
+    unsafe fn step<S: Simd, const PAIRS: bool>(
         s: S,
         args: &forward::Forward<S::Elem>,
         _t: usize,
@@ -43,7 +44,7 @@ impl CellForward for GruAfter {
         let products = step.products(weights.first(), step.h_before);
         let panels = work.panels(weights.u.first);
         // SAFETY: passed on from the caller.
-        unsafe { sweep(s, &op, products, panels, work.rows.clone()) };
+        unsafe { sweep_of::<_, _, PAIRS>(s, &op, products, panels, work.rows.clone()) };
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct Rnn;
 
 impl CellForward for Rnn {
     #[inline(always)]
-    unsafe fn step<S: Simd>(
+    unsafe fn step<S: Simd, const PAIRS: bool>(
         s: S,
         _args: &forward::Forward<S::Elem>,
         _t: usize,

@@ -37,7 +37,7 @@ pub struct Stream<E> {
 /// # Safety
 /// The pointers of `stream` are valid for a step of the weights' shape, and nobody else uses them.
 #[inline(always)]
-pub(crate) unsafe fn step_body<S: Simd, C: CellForward>(
+pub(crate) unsafe fn step_body<S: Simd, C: CellForward, const PAIRS: bool>(
     s: S,
     stream: &Stream<S::Elem>,
     w: &GateMatrix<S::Elem>,
@@ -53,7 +53,7 @@ pub(crate) unsafe fn step_body<S: Simd, C: CellForward>(
             bias: stream.bias,
         };
         // SAFETY: passed on from the caller.
-        unsafe { input_body(s, &product, w, 0..1, (0, 1)) };
+        unsafe { input_body::<S, PAIRS>(s, &product, w, 0..1, (0, 1)) };
         let base = stream.xw.cast_const();
         (Init::Rows { base, stride: 0 }, None)
     };
@@ -83,7 +83,7 @@ pub(crate) unsafe fn step_body<S: Simd, C: CellForward>(
     };
     // SAFETY: passed on from the caller.
     unsafe {
-        forward_body::<S, C>(s, &args, ForwardWeights { u, w }, work);
+        forward_body::<S, C, PAIRS>(s, &args, ForwardWeights { u, w }, work);
         copy(s, stream.h, stream.out, stream.units);
     }
 }
