@@ -102,7 +102,7 @@ unsafe fn row_tile<S: Simd, Op: TileOp<S>, const NV: usize>(
 /// [`sweep`]; with `PAIRS` there is one row, and it meets two panels at a time.
 ///
 /// # Safety
-/// As for [`sweep`]; with `PAIRS` `panels` are all, and each is one block of units.
+/// As for [`sweep`]; with `PAIRS` each panel is one block of units.
 #[inline(always)]
 pub(crate) unsafe fn sweep_of<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>, const PAIRS: bool>(
     s: S,
@@ -114,13 +114,13 @@ pub(crate) unsafe fn sweep_of<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>, const 
     // SAFETY: passed on from the caller.
     unsafe {
         match PAIRS && !S::EMULATED {
-            true => sweep_pairs(s, op, &products, rows.start),
+            true => sweep_pairs(s, op, &products, panels, rows.start),
             false => sweep(s, op, products, panels, rows),
         }
     }
 }
 
-/// [`sweep`] over a single row and all panels, two at a time: eight chains instead of four.
+/// [`sweep`] over a single row, two panels at a time: eight chains instead of four.
 ///
 /// # Safety
 /// As for [`sweep`]; each panel is one block of units, three or four vectors.
@@ -129,19 +129,19 @@ unsafe fn sweep_pairs<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>>(
     s: S,
     op: &Op,
     products: &[Product<'_, S::Elem>; 2],
+    panels: Range<usize>,
     row: usize,
 ) {
-    let layout = &products[0].right.layout;
-    let (wide, panels) = (layout.wide_panels(), layout.panels());
+    let wide = products[0].right.layout.wide_panels().min(panels.end);
     // SAFETY: passed on from the caller.
     unsafe {
-        let mut at = 0;
+        let mut at = panels.start;
         while at + 2 <= wide {
             row_pair((s, s), op, products, at, row);
             at += 2;
         }
         // A whole one, a narrow one, or one of each.
-        match (at < wide, wide < panels) {
+        match (at < wide, at.max(wide) < panels.end) {
             (true, true) => row_pair((s, s.narrow()), op, products, at, row),
             (true, false) => row_panel(s, op, products, at, row),
             (false, true) => row_panel(s.narrow(), op, products, at, row),

@@ -272,7 +272,7 @@ impl<E: Element> PackedCell<E> {
             u: self.u.weights(),
             w: self.w.as_ref().filter(|_| fused).map(GateMatrix::weights),
         };
-        let pairs = args.batch == 1 && work.share.1 == 1 && self.in_pairs();
+        let pairs = args.batch == 1 && self.in_pairs();
         let run = match self.shape().cell() {
             Cell::Rnn => E::rnn_forward,
             Cell::Lstm if pairs => E::lstm_pairs_forward,

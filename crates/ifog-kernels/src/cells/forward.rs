@@ -146,7 +146,7 @@ pub(crate) trait CellForward {
     /// Whether x W can be part of a step. Reset-after keeps x W_n and h U_n apart.
     const FUSES: bool = true;
 
-    /// With `PAIRS`, of a single row and all panels, two at a time ([`sweep_of`]); cells whose panels are several blocks of units
+    /// With `PAIRS`, of a single row, two panels at a time ([`sweep_of`]); cells whose panels are several blocks of units
     /// ignore it.
     ///
     /// # Safety
