@@ -193,10 +193,11 @@ impl<E: Element> PackedCell<E> {
         self.u.hidden_in_vectors()
     }
 
-    /// Whether a single row multiplies two panels at a time. Of the cells whose panels are one block of units.
+    /// Whether a single row multiplies two panels at a time: of the cells whose panels are one block of units.
     #[inline]
     pub(crate) fn in_pairs(&self) -> bool {
-        (2..=MOST_IN_PAIRS).contains(&self.u.first.layout.panels())
+        matches!(self.shape.cell(), Cell::Lstm | Cell::GruAfter)
+            && (2..=MOST_IN_PAIRS).contains(&self.u.first.layout.panels())
     }
 
     /// Steps whose x W + b is computed ahead.

@@ -57,8 +57,9 @@ pub struct Record<'a, E> {
 
 /// Rows of a thread from which on x W is part of each step, rather than a product of its own for many steps.
 const FUSED_ROWS: usize = 32;
-/// Up to so many inputs it also is for one row with a vector of units: the processor works on it while the gates of the step
-/// before are waited for. Measured on Zen 4: up to 14 % less time with 8 to 16 units; with 32 inputs nothing, with 64 a loss.
+/// Up to so many inputs it also is for one row with a vector of units, or a pair: the processor works on it while the gates of the
+/// step before are waited for. Measured on Zen 4: up to 14 % less time with 8 to 16 units; with 32 inputs nothing, with 64 a loss. On
+/// Emerald Rapids with 17 to 32 units and 1 input 9 to 11 % less, with 16 inputs 1 to 8 %; of more panels up to 13 % more.
 const FUSED_INPUTS: usize = 16;
 
 impl<E: Element> PackedCell<E> {
@@ -356,8 +357,9 @@ impl<E: Element> PackedCell<E> {
             Cell::Gru => Gru::FUSES,
             Cell::GruAfter => GruAfter::FUSES,
         };
-        let vector = self.hidden_in_vectors() == dispatch::lanes::<E>(self.level());
-        let small = rows == 1 && vector && self.shape().input() <= FUSED_INPUTS;
+        let vectors = self.hidden_in_vectors() / dispatch::lanes::<E>(self.level());
+        let short = vectors == 1 || (vectors == 2 && self.in_pairs());
+        let small = rows == 1 && short && self.shape().input() <= FUSED_INPUTS;
         can && (small || rows >= FUSED_ROWS)
     }
 
