@@ -140,13 +140,19 @@ macro_rules! entry {
 }
 
 /// The microkernels of one level and element type: a function for each number of rows and vectors of a tile.
+///
+/// With a token `$wide` of vectors of twice the width, two vectors side by side are one of those: the same numbers in the same places,
+/// and on a processor that begins as many operations on wide vectors as on narrow ones in a cycle, half the time.
 macro_rules! microkernels {
-    ($level:ident, $token:ty, $e:ty) => {
+    ($level:ident, $token:ty, $e:ty $(, $wide:ty)?) => {
         impl Microkernels for $token {
             type Elem = $e;
 
             #[inline(always)]
             fn microkernel(rows: usize, vectors: usize, ahead: Ahead) -> Microkernel<$e> {
+                $(if vectors.is_multiple_of(2) {
+                    return <$wide>::microkernel(rows, vectors / 2, ahead);
+                })?
                 $level! {
                     unsafe fn run<const MR: usize, const NV: usize, const AHEAD: u8>(
                         tile: &Tile<$e>,
@@ -220,9 +226,19 @@ microkernels!(avx512, <f32 as Vectors>::Avx512, f32);
 #[cfg(target_arch = "x86_64")]
 microkernels!(avx512, <f64 as Vectors>::Avx512, f64);
 #[cfg(target_arch = "x86_64")]
-microkernels!(avx512, <<f32 as Vectors>::Avx512 as Simd>::Narrow, f32);
+microkernels!(
+    avx512,
+    <<f32 as Vectors>::Avx512 as Simd>::Narrow,
+    f32,
+    <f32 as Vectors>::Avx512
+);
 #[cfg(target_arch = "x86_64")]
-microkernels!(avx512, <<f64 as Vectors>::Avx512 as Simd>::Narrow, f64);
+microkernels!(
+    avx512,
+    <<f64 as Vectors>::Avx512 as Simd>::Narrow,
+    f64,
+    <f64 as Vectors>::Avx512
+);
 
 /// The entries of one element type.
 macro_rules! implement {
