@@ -150,9 +150,12 @@ macro_rules! microkernels {
 
             #[inline(always)]
             fn microkernel(rows: usize, vectors: usize, ahead: Ahead) -> Microkernel<$e> {
-                $(if vectors.is_multiple_of(2) {
-                    return <$wide>::microkernel(rows, vectors / 2, ahead);
-                })?
+                $(
+                    const { assert!(<$wide as Simd>::LANES == 2 * <$token as Simd>::LANES) };
+                    if vectors.is_multiple_of(2) {
+                        return <$wide>::microkernel(rows, vectors / 2, ahead);
+                    }
+                )?
                 $level! {
                     unsafe fn run<const MR: usize, const NV: usize, const AHEAD: u8>(
                         tile: &Tile<$e>,
@@ -175,6 +178,11 @@ macro_rules! microkernels {
                         false => Ahead::Nothing as u8,
                     }
                 }
+                /// Nor those that are left to wide vectors.
+                const fn own(vectors: usize) -> usize {
+                    let wide: &[usize] = &[$(<$wide as Simd>::LANES)?];
+                    if vectors % 2 == 0 && !wide.is_empty() { 1 } else { vectors }
+                }
                 macro_rules! of {
                     ($nv:expr, $ahead:ident) => {
                         [
@@ -191,12 +199,12 @@ macro_rules! microkernels {
                 }
                 static TABLE: [[Microkernel<$e>; MAX_ROWS]; 7] = [
                     of!(1, Nothing),
-                    of!(2, Nothing),
+                    of!({ own(2) }, Nothing),
                     of!(3, Nothing),
-                    of!(4, Nothing),
+                    of!({ own(4) }, Nothing),
                     of!(3, NextPanel),
-                    of!(4, NextPanel),
-                    of!(4, SamePanel),
+                    of!({ own(4) }, NextPanel),
+                    of!({ own(4) }, SamePanel),
                 ];
                 debug_assert!(
                     rows <= most_rows(<$token as Simd>::ACCUMULATORS, vectors),

@@ -111,38 +111,46 @@ pub(crate) unsafe fn sweep_of<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>, const 
     panels: Range<usize>,
     rows: Range<usize>,
 ) {
+    let vectors = products[0].right.layout.vectors(0);
     // SAFETY: passed on from the caller.
     unsafe {
-        match PAIRS && !S::EMULATED {
-            true => sweep_pairs(s, op, &products, panels, rows.start),
-            false => sweep(s, op, products, panels, rows),
+        match (PAIRS && !S::EMULATED, vectors) {
+            (true, 3) => sweep_pairs::<S, Op, 3>(s, op, &products, panels, rows.start),
+            (true, _) => sweep_pairs::<S, Op, 4>(s, op, &products, panels, rows.start),
+            (false, _) => sweep(s, op, products, panels, rows),
         }
     }
 }
 
-/// [`sweep`] over a single row, two panels at a time: eight chains instead of four.
+/// [`sweep`] over a single row, two panels of NV vectors at a time: eight chains instead of four. Nothing where panels of `Op` cannot
+/// be of so many.
 ///
 /// # Safety
-/// As for [`sweep`]; each panel is one block of units, three or four vectors.
+/// As for [`sweep`]; each panel is of NV vectors.
 #[inline(always)]
-unsafe fn sweep_pairs<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>>(
+unsafe fn sweep_pairs<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>, const NV: usize>(
     s: S,
     op: &Op,
     products: &[Product<'_, S::Elem>; 2],
     panels: Range<usize>,
     row: usize,
 ) {
+    if !NV.is_multiple_of(<Op as TileOp<S>>::GATES) {
+        return;
+    }
     let wide = products[0].right.layout.wide_panels().min(panels.end);
     // SAFETY: passed on from the caller.
     unsafe {
         let mut at = panels.start;
         while at + 2 <= wide {
-            row_pair((s, s), op, products, at, row);
+            row_pair::<S, S, Op, NV>((s, s), op, products, at, row);
             at += 2;
         }
         // A whole one, a narrow one, or one of each.
         match (at < wide, at.max(wide) < panels.end) {
-            (true, true) => row_pair((s, s.narrow()), op, products, at, row),
+            (true, true) => {
+                row_pair::<S, S::Narrow, Op, NV>((s, s.narrow()), op, products, at, row)
+            }
             (true, false) => row_panel(s, op, products, at, row),
             (false, true) => row_panel(s.narrow(), op, products, at, row),
             (false, false) => {}
@@ -155,32 +163,7 @@ unsafe fn sweep_pairs<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>>(
 /// # Safety
 /// As for [`sweep_pairs`].
 #[inline(always)]
-unsafe fn row_pair<S, T, Op>(
-    s: (S, T),
-    op: &Op,
-    products: &[Product<'_, S::Elem>; 2],
-    at: usize,
-    row: usize,
-) where
-    S: Simd,
-    T: Simd<Elem = S::Elem>,
-    Op: TileOp<S> + TileOp<T>,
-{
-    // SAFETY: passed on from the caller.
-    unsafe {
-        match products[0].right.layout.vectors(at) {
-            3 => pair_tile::<S, T, Op, 3>(s, op, products, at, row),
-            _ => pair_tile::<S, T, Op, 4>(s, op, products, at, row),
-        }
-    }
-}
-
-/// The same of NV vectors each. Nothing where panels of `Op` cannot be of so many.
-///
-/// # Safety
-/// As for [`sweep_pairs`].
-#[inline(always)]
-unsafe fn pair_tile<S, T, Op, const NV: usize>(
+unsafe fn row_pair<S, T, Op, const NV: usize>(
     (s, t): (S, T),
     op: &Op,
     products: &[Product<'_, S::Elem>; 2],
@@ -191,9 +174,6 @@ unsafe fn pair_tile<S, T, Op, const NV: usize>(
     T: Simd<Elem = S::Elem>,
     Op: TileOp<S> + TileOp<T>,
 {
-    if !NV.is_multiple_of(<Op as TileOp<S>>::GATES) {
-        return;
-    }
     let layout = &products[0].right.layout;
     let of = |index| Panel {
         unit: layout.first_unit(index),
