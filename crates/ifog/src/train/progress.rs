@@ -30,6 +30,8 @@ pub struct Progress {
     pub saved: Option<u64>,
     /// Wall time of the whole run, before this process.
     pub elapsed: Duration,
+    /// What the last validation took: of a run that the clock ends, so much is left for the last one.
+    pub validation: Duration,
     /// Losses of the last 50 steps.
     recent: VecDeque<f64>,
 }
@@ -65,6 +67,7 @@ impl Progress {
             ("stale", self.stale.to_string()),
             ("saved", step(self.saved)),
             ("elapsed", elapsed.as_nanos().to_string()),
+            ("validation", self.validation.as_nanos().to_string()),
             ("recent", recent.join(" ")),
         ];
         entries.map(|(name, value)| (name.to_owned(), value)).into()
@@ -88,6 +91,11 @@ impl Progress {
             stale: numbers.count("stale")?,
             saved: step("saved")?,
             elapsed: numbers.number("elapsed").map(Duration::from_nanos)?,
+            validation: match kept.contains_key("validation") {
+                true => numbers.number("validation").map(Duration::from_nanos)?,
+                // Of a version that did not keep it.
+                false => Duration::ZERO,
+            },
             recent: recent
                 .split_whitespace()
                 .filter_map(|loss| loss.parse().ok())
@@ -110,6 +118,7 @@ impl Default for Progress {
             stale: 0,
             saved: None,
             elapsed: Duration::ZERO,
+            validation: Duration::ZERO,
             recent: VecDeque::new(),
         }
     }

@@ -96,8 +96,6 @@ struct Clocks {
     stepping: Duration,
     /// When the last validation ended.
     validated: Instant,
-    /// What it took.
-    validation: Duration,
     saved: Instant,
 }
 
@@ -121,7 +119,6 @@ impl Run {
                 characters: 0,
                 stepping: Duration::ZERO,
                 validated: now,
-                validation: Duration::ZERO,
                 saved: now,
             },
             ended: false,
@@ -226,7 +223,11 @@ impl Run {
         }
         if step > 0 && self.progress.best_val.is_infinite() {
             let path = saving.checkpoints.directory().join(MODEL_FILE);
-            self.progress.digest = self.trainer.save(&path, None)?;
+            // In the place of a best model that was lost.
+            let validated = self.progress.validated == Some(step);
+            let loss = validated.then_some(self.progress.last_val);
+            self.progress.digest = self.trainer.save(&path, loss)?;
+            self.progress.best_val = loss.unwrap_or(f64::INFINITY);
         }
         // Part of the state, so it is set before that is written.
         let before = self.progress.saved.replace(step);
@@ -257,7 +258,7 @@ impl Run {
     }
 
     /// If the best model is gone or damaged, the run has none until the next save, and says so. One of another digest is of
-    /// this run's future, saved before a kill: it comes back.
+    /// this run's future, saved before a kill: it comes back where validations stay at the same steps.
     fn miss_best(&mut self) -> Option<String> {
         let path = self
             .saving
@@ -306,7 +307,7 @@ impl Run {
     fn validate(&mut self) -> Result<Validation, TrainError> {
         let before = Instant::now();
         let loss = self.trainer.validate()?;
-        self.clocks.validation = before.elapsed();
+        self.progress.validation = before.elapsed();
         self.clocks.validated = Instant::now();
         let (step, epoch) = (self.progress.step, self.progress.epoch);
         if !loss.is_finite() {
@@ -320,6 +321,8 @@ impl Run {
         }
         let progress = &mut self.progress;
         progress.validated = Some(step);
+        // A state saved between this step and its validation does not know of it.
+        progress.saved = None;
         progress.last_val = loss;
         if step == 0 {
             progress.initial_val = loss;
@@ -370,7 +373,7 @@ impl Run {
             step: self.progress.step,
             elapsed: self.elapsed(),
             since_validation: self.clocks.validated.elapsed(),
-            validation: self.clocks.validation,
+            validation: self.progress.validation,
         }
     }
 }
@@ -463,10 +466,37 @@ mod tests {
                 "{notes:?}"
             );
             assert!(again.by_ref().all(|event| event.is_ok()));
+            assert_eq!(again.progress().best_val, again.progress().last_val);
             let newest = LanguageModel::load(&model).unwrap();
             let trainer = again.into_trainer();
             assert!(newest.parameters == trainer.evaluated_model().parameters);
+            assert!(newest.record.contains_key("val_loss"));
         }
+    }
+
+    /// Stopped between a step and the validation that was due after it: what that finds is not forgotten by a later resumption.
+    #[test]
+    fn a_validation_after_a_save_of_the_same_step_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(directory.path(), 2);
+        let mut run = start(directory.path());
+        while run.progress().step < 100 {
+            run.next().unwrap().unwrap();
+        }
+        run.save().unwrap();
+        let resumed = || {
+            let mut run = start(directory.path());
+            run.resume(&checkpoints).unwrap();
+            run
+        };
+        let mut run = resumed();
+        assert_eq!(run.progress().validated, Some(95));
+        assert!(run.by_ref().all(|event| event.is_ok()));
+        let again = resumed();
+        assert_eq!(again.progress().validated, Some(100));
+        assert_eq!(again.progress().best_val, run.progress().best_val);
+        assert_eq!(again.progress().digest, run.progress().digest);
+        assert!(again.progress().validation > Duration::ZERO);
     }
 
     #[test]
