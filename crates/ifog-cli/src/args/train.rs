@@ -83,7 +83,8 @@ pub(crate) struct Files {
     /// Settings from a file; the config.toml of a run is one. What is given on the command line wins.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Continue the run in this directory; its length, --early-stop, threads and --save-every may be changed.
+    /// Continue the run in this directory; what may change are its length, --early-stop, --val-every, --threads,
+    /// --checkpoint-every, --save-every and --keep.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "config"])]
     pub(crate) resume: Option<PathBuf>,
     /// Save after so many steps or so much time, and after each validation: 500steps, 30s, 2m, 1h [default: 1m].
@@ -204,6 +205,9 @@ struct Descent {
     /// Stop after so many validations in a row without a new best; 0 is never [default: 0].
     #[arg(long, value_parser = whole::<u64>, value_name = "N")]
     early_stop: Option<u64>,
+    /// Steps between validations; 0: each epoch or a fiftieth of the length, and fewer where they take long [default: 0].
+    #[arg(long, value_parser = whole::<u64>, value_name = "N")]
+    val_every: Option<u64>,
 }
 
 /// Against learning by heart.
@@ -302,6 +306,7 @@ impl Settings {
             (config.clip_value, config.clip_norm) = (value, 0.0);
         }
         set(&mut config.early_stop, descent.early_stop);
+        set(&mut config.val_every, descent.val_every);
         set(&mut config.dropout, regularisation.dropout);
         set(&mut config.dropout_input, regularisation.dropout_input);
         set(

@@ -59,6 +59,8 @@ pub struct TrainConfig {
     pub max_seconds: Option<f64>,
     /// Stop after so many validations in a row without a new best; 0: never. Kept by [`Run`](super::Run).
     pub early_stop: u64,
+    /// Steps between validations; 0: as many as suit the length and what a validation takes.
+    pub val_every: u64,
     /// The update rule.
     pub optimizer: OptimizerName,
     /// Learning rate η.
@@ -157,6 +159,7 @@ impl Default for TrainConfig {
             steps: None,
             max_seconds: None,
             early_stop: 0,
+            val_every: 0,
             optimizer: OptimizerName::Adam,
             lr: 2e-3,
             lr_schedule: ScheduleName::Constant,
@@ -183,12 +186,14 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Settings that may change when a run is continued: they end it, or do not change a bit of it.
-    pub const FREE_ON_RESUME: [&'static str; 6] = [
+    /// Settings that may change when a run is continued. The last two do not change a bit of it. The others say when it validates and
+    /// ends: the steps stay the same ones, unless the learning rate follows the length (`cosine`) or the validations (`plateau`).
+    pub const FREE_ON_RESUME: [&'static str; 7] = [
         "epochs",
         "steps",
         "max_seconds",
         "early_stop",
+        "val_every",
         "threads",
         "checkpoint_every",
     ];

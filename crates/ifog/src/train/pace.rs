@@ -21,6 +21,8 @@ pub(super) enum Pace {
     Clock {
         /// Time between validations, if they are short.
         every: Duration,
+        /// Or steps between them.
+        steps: Option<u64>,
         /// All the time there is, the last validation included.
         limit: Duration,
     },
@@ -75,8 +77,20 @@ impl Pace {
     fn of_time(limit: Duration) -> Self {
         Self::Clock {
             every: (limit / 10).clamp(Duration::from_millis(500), Duration::from_secs(8)),
+            steps: None,
             limit,
         }
+    }
+
+    /// With so many steps between validations; with 0 as it was.
+    pub(super) fn every(mut self, given: u64) -> Self {
+        if given > 0 {
+            match &mut self {
+                Self::Steps { every, .. } => *every = given,
+                Self::Clock { steps, .. } => *steps = Some(given),
+            }
+        }
+        self
     }
 
     /// Whether a validation is due. At the end there always is one.
@@ -84,7 +98,10 @@ impl Pace {
         self.is_over(now)
             || match *self {
                 Self::Steps { every, .. } => now.step.is_multiple_of(every),
-                Self::Clock { every, limit } => {
+                Self::Clock {
+                    steps: Some(every), ..
+                } => now.step.is_multiple_of(every),
+                Self::Clock { every, limit, .. } => {
                     let rare = now.validation.saturating_mul(RARITY);
                     now.since_validation >= every.max(rare.min(limit / 4))
                 }
@@ -199,6 +216,16 @@ mod tests {
         assert_eq!(pace.fraction(&at(50, 59)), 0.5);
         let left = |per_step| pace.left(&at(50, 20), per_step);
         assert_eq!([left(0.1), left(1.0)].map(|left| left.as_secs()), [5, 40]);
+    }
+
+    #[test]
+    fn validations_as_often_as_asked() {
+        for pace in [of_steps(100, 10, 1), of_seconds(60.0)] {
+            let pace = pace.every(7);
+            let validates = |step| pace.validates(&at(step, 0));
+            assert!(validates(7) && validates(14) && !validates(10));
+            assert!(pace.every(0).validates(&at(7, 0)));
+        }
     }
 
     /// A large model's validation is not done every 8 seconds, nor never in a short run.

@@ -107,6 +107,7 @@ impl Run {
         let config = trainer.config();
         let lengths = (trainer.steps_per_epoch(), trainer.steps_per_validation());
         let pace = Pace::of(trainer.total_steps(), config.max_seconds, lengths);
+        let pace = pace.every(config.val_every);
         let now = Instant::now();
         Self {
             trainer,
