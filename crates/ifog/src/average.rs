@@ -28,9 +28,10 @@ impl Average {
     pub fn update(&mut self, parameters: &[f32], step: u64) {
         let t = step as f64;
         let decay = self.decay.min((1.0 + t) / (10.0 + t));
-        let (old, new) = (decay as f32, (1.0 - decay) as f32);
+        let new = (1.0 - decay) as f32;
         for (average, theta) in self.values.iter_mut().zip(parameters) {
-            *average = old * *average + new * theta;
+            // Not d θ̄ + (1 − d) θ: rounded, the two need not sum to 1, and the average of what stays would shrink.
+            *average += new * (theta - *average);
         }
     }
 }
@@ -48,5 +49,13 @@ mod tests {
         // t = 1000: d = 0.75.
         average.update(&[2.0, 1.0], 1000);
         assert!((average.values[0] - (0.75 * 9.0 / 11.0 + 0.5)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_stays_is_its_own_average() {
+        let stays = [0.7, -0.3, 1e-30];
+        let mut average = Average::new(0.99999, &stays);
+        (0..10_000).for_each(|step| average.update(&stays, 1_000_000 + step));
+        assert_eq!(average.values, stays);
     }
 }
