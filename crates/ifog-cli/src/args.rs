@@ -16,9 +16,10 @@ mod train;
 #[command(name = "ifog", version, arg_required_else_help = true)]
 #[command(
     after_help = "Example:\n  ifog train                train on the sources of ifog itself\n  \
-    ifog sample runs/ifog-sources\n\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 training diverged, 130 and 143\n\
-    stopped by Ctrl-C or SIGTERM (train saves where it is, task reports what it has).\n\
-    IFOG_ISA=portable|scalar-fma|avx2|avx512 forces an instruction set; the results do not depend on it."
+    ifog sample runs/ifog-sources\n\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 training diverged, 130, 143 and\n\
+    129 stopped by Ctrl-C, SIGTERM or SIGHUP (train saves where it is, task reports what it has).\n\
+    IFOG_ISA=portable|scalar-fma|avx2|avx512 forces an instruction set; all but portable, which has no fused\n\
+    multiply-add, give the same bits."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -103,7 +104,7 @@ pub(crate) struct Eval {
     /// Threads; without it, all of the machine. The result does not depend on it.
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// Print {"loss","bits_per_char","perplexity","chars"}, the loss in nats.
+    /// Print {"loss","bits_per_char","perplexity","chars","part"}, the loss in nats.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,12 +1,13 @@
-//! Ctrl-C and SIGTERM: the first asks, the second ends.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks, the second ends.
 
+use std::fs;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 
@@ -25,11 +26,14 @@ const SAME_REQUEST: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Interrupt {
-    /// Watches for both. At the second signal the process ends at once: every file is replaced as a whole, so there is nothing
+    /// Watches for them. At the second signal the process ends at once: every file is replaced as a whole, so there is nothing
     /// to damage.
     pub(crate) fn watch() -> Result<Self, Failure> {
         let signal = Arc::new(AtomicI32::new(0));
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        if !outlives_terminal() {
+            signals.add_signal(SIGHUP)?;
+        }
         let asked = Arc::clone(&signal);
         let watch = move || {
             let mut first: Option<Instant> = None;
@@ -59,6 +63,15 @@ impl Interrupt {
             number => u8::try_from(exit_code(number)).ok(),
         }
     }
+}
+
+/// Whether SIGHUP is ignored, as `nohup` asks for. Where that cannot be read it is left as it is.
+fn outlives_terminal() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let mask = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_none_or(|mask| mask >> (SIGHUP - 1) & 1 == 1)
 }
 
 /// What a shell expects.

@@ -112,6 +112,38 @@ fn stopped_and_killed_runs_end_with_the_same_bytes() {
     assert!(stopped >= 4, "only {stopped} runs were stopped in time");
 }
 
+/// The terminal goes: a run is saved, unless it was started by `nohup`, and goes on.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hangup_stops_what_does_not_ignore_it() {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    if ignored.is_none_or(|mask| !mask.ends_with(['0', '2', '4', '6', '8', 'a', 'c', 'e'])) {
+        println!("skipped: this test itself was started by nohup");
+        return;
+    }
+    let folder = Folder::new();
+    folder.file("rhyme.txt", rhyme());
+    let hang_up = |mut command: Command, out: &str| {
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        wait_for_lines(&mut child, &folder.path(out), 20);
+        signal(&child, "HUP");
+        end(child).0.code()
+    };
+    let alone = train(&folder, &new_run("alone")).command();
+    let mut deaf = Command::new("sh");
+    deaf.args(["-c", r#"trap '' HUP; exec "$@""#, "sh"])
+        .arg(alone.get_program())
+        .args(train(&folder, &new_run("deaf")).command().get_args())
+        .current_dir(folder.path(""));
+    assert_eq!(hang_up(deaf, "deaf"), Some(0));
+    assert_eq!(hang_up(alone, "alone"), Some(129));
+    train(&folder, &["--resume", "alone"]).run().succeeded();
+    let model = |run: &str| fs::read(folder.path(run).join("model.safetensors")).unwrap();
+    assert!(model("alone") == model("deaf"));
+}
+
 #[test]
 fn a_second_signal_ends_at_once() {
     let folder = Folder::new();
