@@ -54,5 +54,6 @@ pub(crate) fn run(args: &Eval) -> Result<(), Failure> {
     print_line(format!("loss               {:.6} nats", report.loss))?;
     print_line(format!("bits per character {:.6}", report.bits_per_char))?;
     print_line(format!("perplexity         {:.6}", report.perplexity))?;
-    print_line(format!("characters         {}", report.chars))
+    print_line(format!("characters         {}", report.chars))?;
+    print_line(format!("part of the text   {}", report.part))
 }

@@ -19,6 +19,7 @@ use ifog::forecast::evaluation::Evaluation;
 use ifog::forecast::scores::Scores;
 use ifog::forecast::{Forecast as Foretold, ForecastConfig, Forecaster, example};
 use ifog::regular_file::read_regular;
+use ifog::safetensors::MAX_TENSORS;
 use serde::Serialize;
 
 use crate::args::{at_least_one, cell_parser, not_negative, positive, positive_share, seed};
@@ -81,7 +82,7 @@ pub(crate) struct Forecast {
     #[arg(long, default_value_t = DEFAULT.weight_decay, value_parser = not_negative, value_name = "X")]
     pub(crate) weight_decay: f64,
     /// Networks to train from different seeds: their spread tells what is chance, their median is the forecast.
-    #[arg(long, default_value_t = DEFAULT.networks, value_parser = at_least_one, value_name = "N")]
+    #[arg(long, default_value_t = DEFAULT.networks, value_parser = networks, value_name = "N")]
     pub(crate) seeds: usize,
     /// The first seed.
     #[arg(long, default_value_t = DEFAULT.seed, value_parser = seed, value_name = "N")]
@@ -266,6 +267,14 @@ fn example_table(name: ExampleName) -> (Table, Option<Vec<f64>>) {
         notes: Vec::new(),
     };
     (table, Some(made.best))
+}
+
+/// Each is a tensor of the file that keeps them.
+fn networks(text: &str) -> Result<usize, String> {
+    at_least_one(text)
+        .ok()
+        .filter(|&networks| networks <= MAX_TENSORS)
+        .ok_or_else(|| format!("give a whole number of at least 1 and at most {MAX_TENSORS}"))
 }
 
 const DEFAULT: ForecastConfig = ForecastConfig::DEFAULT;

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use ifog::atomic_file::{create_directory, write_atomically};
+use ifog::atomic_file::{create_directory, remove_unfinished, write_atomically};
 use ifog::checkpoint::MODEL_FILE;
 use ifog::train::Checkpoints;
 use serde::Serialize;
@@ -47,11 +47,12 @@ impl RunDirectory {
             });
             let removed = removed.and_then(|()| states.clear());
             removed.map_err(|error| unwritable(path, &error))?;
+            run.sweep();
             run.truncate(0)?;
             return Ok(run);
         }
         let run = Self::open(path.to_owned())?;
-        states.sweep();
+        run.sweep();
         run.truncate(0)?;
         Ok(run)
     }
@@ -65,8 +66,16 @@ impl RunDirectory {
             )));
         }
         let run = Self::open(path.to_owned())?;
-        Checkpoints::new(path, 1).sweep();
+        run.sweep();
         Ok(run)
+    }
+
+    /// Removes what killed runs left half written.
+    fn sweep(&self) {
+        Checkpoints::new(&self.path, 1).sweep();
+        [CONFIG, LOSS, REPORT]
+            .into_iter()
+            .for_each(|name| remove_unfinished(&self.path.join(name)));
     }
 
     /// A new directory below `runs`, called `name`, or `name-2` and so on if that is taken.

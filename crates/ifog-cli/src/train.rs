@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ifog::Level;
 use ifog::corpus::read_corpus_file;
-use ifog::train::{Checkpoints, Run, Saving, TrainConfig, Trainer};
+use ifog::train::{Checkpoints, Run, Saving, ScheduleName, TrainConfig, Trainer};
 
 use crate::args::Train;
 use crate::dry_run;
@@ -29,7 +30,7 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     let resumed = args.files.resume.as_deref().map(RunDirectory::of_run);
     let resumed = resumed.transpose()?;
     let resumes = resumed.is_some();
-    let mut config = configuration(args)?;
+    let (mut config, changes) = configuration(args)?;
     // As it was given: config.toml has its text, which not every path is.
     let corpus = args
         .corpus
@@ -40,6 +41,7 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
         _ => failure,
     })?;
     let progress = Progress::new(args.quiet);
+    changes.iter().for_each(|change| progress.note(change));
     if args.overfit_one_batch {
         dry_run::limit_to_one_batch(&mut config.training);
     }
@@ -56,7 +58,6 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
         (None, Some(out)) => RunDirectory::at(out, args.files.overwrite)?,
         (None, None) => RunDirectory::below(Path::new(RUNS), &corpus.run)?,
     };
-    config.isa = Some(level.name().to_owned());
     let checkpoints = Checkpoints::new(directory.path(), config.saving.keep);
     let mut run = Run::new(trainer).saving(Saving {
         checkpoints: checkpoints.clone(),
@@ -66,6 +67,16 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
         resume(&mut run, &checkpoints, &mut directory, &progress)?;
         check_length(&run, &progress)?;
     }
+    if let Some(other) = config.isa.as_deref().filter(|other| *other != level.name()) {
+        // Only the portable level, alone without fused multiply-add, has other bits.
+        if resumes && !(level.is_fused() && other != Level::PORTABLE.name()) {
+            progress.note(format!(
+                "the run began with the instructions {other} and goes on with {}: its bits are those of neither",
+                level.name()
+            ));
+        }
+    }
+    config.isa = Some(level.name().to_owned());
     directory.write_config(&config)?;
     progress.note(format!(
         "training {} parameters on {} ({} bytes, {} symbols) into {}",
@@ -80,29 +91,32 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     let mut session = Session::new(run, directory, progress, sample_every)?;
     session.train()?;
     let summary = Summary::new(&session, level, process, started.elapsed());
-    // If it fails, the model is there all the same, and its figures are told first.
-    let reported = match args.no_report {
-        true => Ok(()),
-        false => report::write(session.directory().path(), &summary.facts(), args.log_x),
-    };
+    // If the report fails, the model is there all the same, and its figures are told first.
     let printed = match args.json {
         true => print_json(&summary),
         false => summary.print(!args.no_samples),
+    };
+    let reported = match args.no_report {
+        true => Ok(()),
+        false => report::write(session.directory().path(), &summary.facts(), args.log_x),
     };
     // That nobody reads the figures is no reason to hide it.
     reported.and(printed)
 }
 
-/// What was asked for: the file's settings, or those of the run to be resumed, under what the command line says.
-fn configuration(args: &Train) -> Result<RunConfig, Failure> {
+/// What was asked for: the file's settings, or those of the run to be resumed, under what the command line says; and what of it a user
+/// may not expect.
+fn configuration(args: &Train) -> Result<(RunConfig, Vec<String>), Failure> {
     let file = match (&args.files.config, &args.files.resume) {
         (Some(file), _) => Some(file.clone()),
         (None, Some(directory)) => Some(directory.join(CONFIG)),
         (None, None) => None,
     };
     let mut config = file.map_or(Ok(RunConfig::default()), |file| RunConfig::read(&file))?;
+    let before = config.training.clone();
     args.settings.apply(&mut config.training);
     args.settings.check(&config.training)?;
+    let changes = changes(&before, &config.training, args.files.resume.is_some());
     let corpus = args.corpus.as_deref();
     if let Some(corpus) = corpus.or(config.corpus.as_deref().map(Path::new)) {
         let whole = std::path::absolute(corpus);
@@ -117,7 +131,24 @@ fn configuration(args: &Train) -> Result<RunConfig, Failure> {
             "--val {val} and --test {test} leave nothing to train on: choose shares with a sum below 1"
         )));
     }
-    Ok(config)
+    Ok((config, changes))
+}
+
+/// What a new length does beside ending the run elsewhere.
+fn changes(before: &TrainConfig, now: &TrainConfig, resumes: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let (Some(seconds), None) = (before.max_seconds, now.max_seconds) {
+        notes.push(format!(
+            "the new length takes the place of the time limit of {seconds} seconds: beside --max-seconds both hold"
+        ));
+    }
+    let length = |config: &TrainConfig| (config.epochs, config.steps, config.max_seconds);
+    if resumes && now.lr_schedule == ScheduleName::Cosine && length(before) != length(now) {
+        notes.push(
+            "the cosine of the learning rate now falls to the new end: the rate goes on from where that puts it".to_owned(),
+        );
+    }
+    notes
 }
 
 /// Puts `run` where its newest usable state stands; without any it starts.

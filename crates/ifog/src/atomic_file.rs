@@ -42,6 +42,23 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     sync_directory(directory_of(path)).map_err(failed(Step::SyncDirectory))
 }
 
+/// Removes the temporary files that crashes within [`write_atomically`] left beside `path`. Only for who alone writes to it.
+pub fn remove_unfinished(path: &Path) {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        return;
+    };
+    let start = format!(".{name}.");
+    let entries = fs::read_dir(directory_of(path)).ok().into_iter().flatten();
+    for entry in entries.flatten() {
+        let found = entry.file_name();
+        let found = found.to_str().unwrap_or_default();
+        if found.starts_with(&start) && found.ends_with(".tmp") {
+            // What cannot be removed is no harm.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Whether [`write_atomically`] can begin: to be asked before long work whose result goes to `path`.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ use ifog_kernels::Cell;
 
 use crate::atomic_file::{WriteError, write_atomically};
 use crate::config::{ConfigError, InputConfig, NetworkConfig};
+use crate::fit::STATE_FORMAT;
 use crate::language_model::{LanguageModel, ModelError, TrainingRecord};
 use crate::parameters::Layout;
 use crate::regular_file::read_regular;
@@ -119,6 +120,10 @@ impl LanguageModel {
         self.digest = tensors_digest(&tensors);
         let config = self.layout.config();
         let pytorch = match config.cell {
+            // One module has layers of one width.
+            _ if !self.layout.widths().is_sorted_by(|a, b| a == b) => {
+                "none: layers of different widths"
+            }
             Cell::Rnn => "nn.RNN",
             Cell::Lstm => "nn.LSTM, gates i, f, g, o",
             Cell::GruAfter => "nn.GRU, gates r, z, n",
@@ -166,8 +171,13 @@ impl LanguageModel {
         };
         let format = text("format")?;
         if format != "ifog" {
-            let reason =
-                format!("its format is '{format}', not 'ifog': give a model that ifog train wrote");
+            let advice = match format.as_str() {
+                STATE_FORMAT => {
+                    "it is the state of a training: give the run directory, or the model.safetensors in it"
+                }
+                _ => "give a model that ifog train wrote",
+            };
+            let reason = format!("its format is '{format}', not 'ifog': {advice}");
             return Err(DecodeError::Content(reason));
         }
         let version = text("format_version")?;

@@ -120,7 +120,12 @@ pub fn check_memory(
         Tape::<f64>::floats(*shape, steps, batch).map_or(u128::MAX >> 64, |floats| floats as u128)
     });
     // Inputs and outputs of the network, outputs of the two widest layers and their gradients at most.
-    let row = (config.input.width() + config.outputs + 4 * layout.widest()) as u128;
+    let input = match config.input {
+        // Tokens: their vectors are rows of a table.
+        InputConfig::OneHot { .. } => 0,
+        InputConfig::Embedding { width, .. } | InputConfig::Dense { width } => width,
+    };
+    let row = (input + config.outputs + 4 * layout.widest()) as u128;
     let rows = (steps as u128)
         .saturating_mul(batch as u128)
         .saturating_mul(row);

@@ -53,7 +53,7 @@ use crate::rng::{Rng, Stream};
 use crate::row_dropout::RowDropout;
 
 pub use state::StateError;
-pub(crate) use state::{Numbers, Stored};
+pub(crate) use state::{FORMAT as STATE_FORMAT, Numbers, Stored};
 
 mod divergence;
 mod state;

@@ -6,8 +6,9 @@
 //!
 //! with x_t the changes and excursions of the columns and σ_h the size of a change over the horizon h. An untrained network
 //! says 0, which is the persistence forecast; what it learns is what can be known beyond that. The level of the series is
-//! not read: the test part often lies where no training row was. All scales come from training rows alone, and the forecast
-//! of row t + h has seen every row up to t and none after it.
+//! not read: the test part often lies where no training row was. All scales come from training rows alone. The forecast of row
+//! t + h reads every row up to t and none after it; the weights have learnt from training rows alone, of which for the first h − 1
+//! test rows the last ones lie behind t.
 //!
 //! The networks differ in their seeds alone: their spread tells what is chance. Their median errs less than they do, and one that
 //! took noise for structure does not move it as it would move their mean (Stock & Watson 2004).

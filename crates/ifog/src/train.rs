@@ -9,7 +9,7 @@ use std::path::Path;
 use ifog_kernels::Threads;
 
 use crate::corpus::{Corpus, PartName, TrainingWindows, Window};
-use crate::cost::training_flops;
+use crate::cost::{MemoryError, reserve, training_flops};
 use crate::fit::Fitter;
 use crate::fit::tying::start_tied;
 use crate::init::{chrono_biases, initial_parameters};
@@ -65,6 +65,9 @@ impl Trainer {
     pub fn new(config: TrainConfig, text: &[u8]) -> Result<Self, TrainError> {
         config.validate()?;
         let vocabulary = Vocabulary::of_text(text, config.vocab)?;
+        // The tokens, before there is a network to ask for.
+        let tokens = size_of::<u32>() as u128 * text.len() as u128;
+        reserve(tokens).map_err(|MemoryError { mebibytes }| TrainError::Memory { mebibytes })?;
         let corpus = Corpus::new(vocabulary.encode(text)?, config.parts())?;
         let network = config.network(vocabulary.len());
         let layout = Layout::with_widths(network, &config.layer_widths())?;

@@ -145,21 +145,32 @@ impl Vocabulary {
             size: self.len(),
         };
         match self.kind {
-            Kind::Bytes => text
-                .iter()
-                .take(most)
-                .map(|&byte| u32::from(byte))
-                .enumerate()
-                .map(|(at, code)| self.token_of_code(code).ok_or_else(|| unknown(code, at)))
-                .collect(),
-            Kind::Characters => std::str::from_utf8(text)
-                .map_err(|error| not_utf8(text, error))?
-                .char_indices()
-                .take(most)
-                .map(|(at, c)| (at, u32::from(c)))
-                .map(|(at, code)| self.token_of_code(code).ok_or_else(|| unknown(code, at)))
-                .collect(),
+            Kind::Bytes => {
+                let text = &text[..most.min(text.len())];
+                let codes = text.iter().map(|&byte| u32::from(byte)).enumerate();
+                self.tokens(codes, text.len(), unknown)
+            }
+            Kind::Characters => {
+                let text = std::str::from_utf8(text).map_err(|error| not_utf8(text, error))?;
+                let codes = text.char_indices().map(|(at, c)| (at, u32::from(c)));
+                let count = text.chars().take(most).count();
+                self.tokens(codes.take(most), count, unknown)
+            }
         }
+    }
+
+    /// Of places and codes. There is room for all at once: growing would take up to three times as much.
+    fn tokens(
+        &self,
+        codes: impl Iterator<Item = (usize, u32)>,
+        count: usize,
+        unknown: impl Fn(u32, usize) -> VocabularyError,
+    ) -> Result<Vec<u32>, VocabularyError> {
+        let mut tokens = Vec::with_capacity(count);
+        for (at, code) in codes {
+            tokens.push(self.token_of_code(code).ok_or_else(|| unknown(code, at))?);
+        }
+        Ok(tokens)
     }
 
     /// The text of some tokens. With a byte vocabulary it need not be UTF-8.

@@ -275,7 +275,7 @@ impl Numbers<'_> {
     }
 }
 
-const FORMAT: &str = "ifog-training";
+pub(crate) const FORMAT: &str = "ifog-training";
 const VERSION: &str = "1";
 /// Steps, epochs, characters: no run has more.
 const MOST: u64 = 1 << 53;

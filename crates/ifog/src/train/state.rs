@@ -86,7 +86,8 @@ impl Trainer {
     /// The settings and the text must be those of the stored run.
     fn check_origin(&self, metadata: &Metadata) -> Result<(), StateError> {
         if metadata.get("corpus") != Some(&self.text_digest) {
-            let reason = "the text is another one than that of the saved run: give the same corpus";
+            let reason = "the text is another one than that of the saved run: give the same corpus (the sources of ifog itself are those \
+                          of the ifog that began the run)";
             return Err(StateError::Foreign(reason.to_owned()));
         }
         for (name, value) in self.config.settings() {
