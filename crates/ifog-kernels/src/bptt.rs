@@ -39,7 +39,7 @@ impl<E: Element> PackedCell<E> {
     ///
     /// # Panics
     /// A slice does not have the shape that [`Backprop`] says, the scratch is too short, the tape holds no
-    /// forward pass, or the cell was made without [`Uses::backward`](crate::Uses::backward), or is asked for dx and was made
+    /// forward pass, a token is outside its table, the table is that of another cell, or the cell was made without [`Uses::backward`](crate::Uses::backward), or is asked for dx and was made
     /// without [`Uses::dense_input`](crate::Uses::dense_input).
     pub fn backward(&self, run: Backprop<'_, E>, threads: Threads) {
         let Backprop {

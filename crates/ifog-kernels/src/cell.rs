@@ -91,6 +91,8 @@ impl Cell {
 }
 
 impl Shape {
+    /// A cell of `input` inputs I and `hidden` hidden units H.
+    ///
     /// # Errors
     /// A width is 0, or the parameters would not fit in memory.
     pub fn new(cell: Cell, input: usize, hidden: usize) -> Result<Self, ShapeError> {
@@ -195,12 +197,6 @@ impl Shape {
         let (w, rest) = flat.split_at_mut(self.input * self.columns());
         let (u, b) = rest.split_at_mut(self.hidden * self.columns());
         Ok(ParamsMut { w, u, b })
-    }
-
-    /// FLOPs of a forward pass, 2·T·B·G·H·(I + H); a training pass is three times that.
-    pub const fn forward_flops(self, steps: usize, batch: usize) -> u64 {
-        let weights = self.columns() * (self.input + self.hidden);
-        2 * steps as u64 * batch as u64 * weights as u64
     }
 
     pub(crate) fn check(

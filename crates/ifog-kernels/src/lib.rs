@@ -132,12 +132,13 @@
 //! any batch, one call of T steps and T calls of one, and a window cut into pieces. The portable level without FMA
 //! rounds once more per product. `IFOG_ISA=portable|scalar-fma|avx2|avx512` forces a level, and [`Level::detect`] fails if
 //! the machine lacks it. A thread whose host has set it to flush subnormal numbers to zero, as audio hosts do, or to round in
-//! another direction, is outside the contract.
+//! another direction, is outside the contract. A NaN is a NaN everywhere; which one is not promised.
 //!
 //! # Features
 //!
 //! * `std` (default): detection of the instruction set at run time. Without it the crate is `no_std` with `alloc`, and uses
-//!   the level that the build was made for.
+//!   the level that the build was made for: the bits of all others where that is AVX2 or AVX-512, and portable ones else, as `core` has
+//!   no fused multiply-add.
 //! * `rayon`: threads, in the pool of the caller ([`Threads::current`]).
 //! * `bytemuck`: weights straight from bytes (`Shape::split_bytes`).
 //!

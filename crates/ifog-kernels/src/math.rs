@@ -56,7 +56,9 @@ pub fn tanh_slice<E: Element>(level: Level, values: &mut [E]) {
 
 fn scalar<E: Element>(x: E, f: fn(Level, &mut [E])) -> E {
     let mut value = [x];
-    let fused = Level::available().find(|level| level.is_fused());
+    // The best level is fused where the machine has such an instruction; elsewhere the C library is.
+    let best = Some(Level::best()).filter(|level| level.is_fused());
+    let fused = best.or_else(|| Level::available().find(|level| level.is_fused()));
     f(fused.unwrap_or(Level::PORTABLE), &mut value);
     value[0]
 }
@@ -260,7 +262,7 @@ fn horner<S: Simd>(s: S, x: S::V, coefficients: &'static [S::Elem]) -> S::V {
 }
 
 #[inline(always)]
-fn constants<S: Simd>() -> GateConstants<S::Elem> {
+pub(crate) fn constants<S: Simd>() -> GateConstants<S::Elem> {
     <S::Elem as Vectors>::GATES
 }
 

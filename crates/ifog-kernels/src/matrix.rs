@@ -63,7 +63,7 @@ impl<'a, E> MatRef<'a, E> {
     /// Rows that follow each other without a gap: `data` is `[rows, cols]`.
     ///
     /// # Errors
-    /// `data` has another length.
+    /// `data` has another length, or no memory has room for `rows` × `cols`.
     pub fn new(data: &'a [E], rows: usize, cols: usize) -> Result<Self, ShapeError> {
         check_dense(data.len(), rows, cols)?;
         Ok(Self {
@@ -77,7 +77,7 @@ impl<'a, E> MatRef<'a, E> {
     /// Rows that start `row_stride` elements apart.
     ///
     /// # Errors
-    /// `data` is too short, or the stride smaller than `cols`.
+    /// `data` is too short, or the stride smaller than `cols`, or no memory has room for the rows.
     pub fn with_stride(
         data: &'a [E],
         rows: usize,
@@ -128,7 +128,7 @@ impl<'a, E> MatMut<'a, E> {
     /// Rows that follow each other without a gap: `data` is `[rows, cols]`.
     ///
     /// # Errors
-    /// `data` has another length.
+    /// `data` has another length, or no memory has room for `rows` × `cols`.
     pub fn new(data: &'a mut [E], rows: usize, cols: usize) -> Result<Self, ShapeError> {
         check_dense(data.len(), rows, cols)?;
         Ok(Self {
@@ -142,7 +142,7 @@ impl<'a, E> MatMut<'a, E> {
     /// Rows that start `row_stride` elements apart.
     ///
     /// # Errors
-    /// `data` is too short, or the stride smaller than `cols`.
+    /// `data` is too short, or the stride smaller than `cols`, or no memory has room for the rows.
     pub fn with_stride(
         data: &'a mut [E],
         rows: usize,

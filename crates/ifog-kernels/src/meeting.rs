@@ -8,8 +8,8 @@
 //!
 //! A part belongs to a thread, whose caches hold its weights, but a thread that waits takes over the part of one
 //! that is not there. So whoever calls can finish alone: a pool that never runs the others, or runs them when all is over,
-//! makes the call slower, not stuck. A thread that has lost its core is waited for until the waiting of the whole call comes to a
-//! share of its time, and is then left out for the rest of it: to go on without it costs more the more is left to do, and parts of one
+//! makes the call slower, not stuck. A thread that has lost its core is waited for until the waiting since the last one was left out
+//! comes to a share of the call's time, and is then left out for the rest of it: to go on without it costs more the more is left to do, and parts of one
 //! round may differ by more than the steps of a small call take. Nobody sleeps, nobody holds a lock.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -69,7 +69,7 @@ impl Meeting {
             rounds,
             here: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
-            patience: LEAST_PATIENCE + (patience / SPIN) as usize,
+            patience: LEAST_PATIENCE.saturating_add((patience / SPIN) as usize),
         }
     }
 

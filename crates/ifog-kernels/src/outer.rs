@@ -247,6 +247,9 @@ pub(crate) unsafe fn run<E: Element>(
     let width = 4 * dispatch::lanes::<E>(level);
     let panels = args.panels(width);
     let outputs = args.outputs(0..panels, width);
+    if outputs == 0 {
+        return;
+    }
     let flops = 2 * args.reduce.rows() as u64 * outputs as u64;
     let parts = threads.worth(flops);
     let each = scratch.len() / threads.count();

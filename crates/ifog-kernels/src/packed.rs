@@ -105,7 +105,7 @@ impl<E: Element> PackedCell<E> {
     /// Packs new weights. Allocates nothing.
     ///
     /// # Panics
-    /// The lengths are not those of the shape.
+    /// The lengths are not those of the shape; that of W, which a cell without dense inputs does not read, is left open there.
     pub fn pack(&mut self, params: Params<'_, E>) {
         let (input, hidden) = (self.shape.input(), self.shape.hidden());
         let columns = self.shape.columns();

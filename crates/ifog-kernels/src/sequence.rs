@@ -67,7 +67,7 @@ impl<E: Element> PackedCell<E> {
     ///
     /// # Panics
     /// A slice does not have the shape that [`Infer`] says, the scratch is too short, a token is outside its
-    /// table, or the cell was made without dense inputs and is given them.
+    /// table, the table is that of another cell, or the cell was made without dense inputs and is given them.
     pub fn infer(&self, run: Infer<'_, E>, threads: Threads) {
         let Infer {
             steps,
@@ -117,7 +117,8 @@ impl<E: Element> PackedCell<E> {
     ///
     /// # Panics
     /// A slice does not have the shape that [`Record`] says, the tape is for another shape or too small, the scratch is too
-    /// short, a token is outside its table, or the cell was made without dense inputs and is given them.
+    /// short, a token is outside its table, the table is that of another cell, or the cell was made without dense inputs and is given
+    /// them.
     pub fn forward(&self, run: Record<'_, E>, threads: Threads) {
         let Record {
             steps,
@@ -273,7 +274,7 @@ impl<E: Element> PackedCell<E> {
             u: self.u.weights(),
             w: self.w.as_ref().filter(|_| fused).map(GateMatrix::weights),
         };
-        let pairs = args.batch == 1 && self.in_pairs();
+        let pairs = work.rows.len() == 1 && self.in_pairs();
         let run = match self.shape().cell() {
             Cell::Rnn => E::rnn_forward,
             Cell::Lstm if pairs => E::lstm_pairs_forward,

@@ -3,11 +3,11 @@
 //! A kernel is generic over [`Simd`], stands once, is `#[inline(always)]`, and is entered through a
 //! concrete function per level that enables the level's features (see `dispatch.rs`). A value of an
 //! implementing type is the proof that the machine has the level: only `dispatch.rs` makes one, and
-//! only from a [`Level`](crate::Level), which cannot be had for a level that is absent. That is what
-//! the `// SAFETY:` comments of this module lean on.
+//! only from a [`Level`](crate::Level), which cannot be had for a level that is absent; or it is the narrow one of such a token.
+//! That is what the `// SAFETY:` comments of this module lean on.
 //!
 //! Every operation has the same result on every level but [`Simd::mul_add`], which is fused on all
-//! of them except portable, where the build's target has no FMA of x86.
+//! of them except portable, where the build's target has no FMA of x86 or the build no `std`.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -91,7 +91,7 @@ pub trait Simd: Microkernels + Copy + Send + Sync {
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// a > b ? a : b, so that a NaN in `b` stays.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
-    /// −a, the sign alone.
+    /// −a; of a NaN, a NaN.
     fn neg(self, a: Self::V) -> Self::V;
     fn abs(self, a: Self::V) -> Self::V;
     /// The magnitude of `a` with the sign of `sign`.

@@ -316,6 +316,20 @@ fn refused(call: &dyn Fn(), says: &str, what: &dyn std::fmt::Debug) {
     assert!(text.contains(says), "{text:?}, not {says:?}: {what:?}");
 }
 
+/// Rows without columns cost nothing, however many they are.
+#[test]
+fn a_product_of_no_columns_ends() {
+    let nothing = MatRef::<f32>::new(&[], usize::MAX, 0).unwrap();
+    accumulate_outer(
+        Level::best(),
+        (nothing, nothing, 1),
+        MatMut::new(&mut [], 0, 0).unwrap(),
+        None,
+        &mut vec![0.0; outer_scratch_len(0, Threads::SINGLE)],
+        Threads::SINGLE,
+    );
+}
+
 #[test]
 fn no_steps_leave_the_state_alone() {
     for cell in Cell::ALL {

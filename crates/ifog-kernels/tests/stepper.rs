@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod problem;
+
 use std::sync::Arc;
 
 #[cfg(feature = "std")]
@@ -10,6 +12,7 @@ use ifog_kernels::{
     Cell, Element, Infer, Input, Level, MatMut, MatRef, PackedCell, Shape, ShapeError, Stepper,
     Threads, Uses,
 };
+use problem::assert_same_bits;
 use proptest::prelude::*;
 
 const USES: Uses = Uses {
@@ -21,6 +24,11 @@ fn numbers<E: Element>(len: usize, scale: f64) -> Vec<E> {
     (0..len)
         .map(|k| E::from_f64(((k * 7919 % 997) as f64 / 498.0 - 1.0) * scale))
         .collect()
+}
+
+fn assert_same_states<E: Element>(actual: (&[E], &[E]), expected: (&[E], &[E])) {
+    let named = |(h, c)| [("h", h), ("c", c)];
+    assert_same_bits(&named(actual), &named(expected), &E::NAME);
 }
 
 fn zeros<E: Element>(len: usize) -> Vec<E> {
@@ -78,9 +86,10 @@ fn steps_are_a_sequence<E: Element>(shape: Shape, steps: usize) {
         let mut out = zeros(hidden);
         for (x, expected) in x.chunks_exact(input).zip(whole.chunks_exact(hidden)) {
             stream.step(x, &mut out).unwrap();
-            assert_eq!(out, expected, "{shape:?} of {} at {level}", E::NAME);
+            let what = (shape, E::NAME, level);
+            assert_same_bits(&[("out", &out)], &[("out", expected)], &what);
         }
-        assert_eq!(stream.state(), (&h[..], &c[..]));
+        assert_same_states(stream.state(), (&h, &c));
     }
 }
 
@@ -139,9 +148,10 @@ fn tokens_are_a_sequence<E: Element>(shape: Shape, dense_input: bool) {
             let mut out = zeros(hidden);
             for (id, expected) in ids.iter().zip(whole.chunks_exact(hidden)) {
                 stream.step_token(&table, *id, &mut out).unwrap();
-                assert_eq!(out, expected, "{shape:?} of {} at {level}", E::NAME);
+                let what = (shape, E::NAME, level);
+                assert_same_bits(&[("out", &out)], &[("out", expected)], &what);
             }
-            assert_eq!(stream.state(), (&h[..], &c[..]));
+            assert_same_states(stream.state(), (&h, &c));
         }
     }
 }
@@ -195,9 +205,9 @@ fn together_as_alone<E: Element>(shape: Shape, team: &Team) {
         for x in numbers(30 * input, 1.0).chunks_exact(input) {
             alone.step(x, &mut a).unwrap();
             together.step(x, &mut b).unwrap();
-            assert_eq!(a, b, "{shape:?} of {} at {level}", E::NAME);
+            assert_same_bits(&[("out", &a)], &[("out", &b)], &(shape, E::NAME, level));
         }
-        assert_eq!(alone.state(), together.state());
+        assert_same_states(alone.state(), together.state());
     }
 }
 

@@ -15,7 +15,7 @@
 use super::backward::{CellBackward, StepBack};
 use super::forward::{self, CellForward, ForwardWeights, Step, Work};
 use crate::element::Element;
-use crate::math::{sigmoid_v, tanh_v};
+use crate::math::{constants, sigmoid_v, tanh_v};
 use crate::pack::Packed;
 use crate::planted::{Bug, planted};
 use crate::row::sweep_of;
@@ -132,8 +132,9 @@ impl CellBackward for Lstm {
             let o = tile::load(s, gate(2), valid);
             let g = tile::load(s, gate(3), valid);
             let c = tile::load(s, step.c_before(row).add(unit), valid);
-            // tanh(c') again, from h' = o ⊙ tanh(c'). Where o is 0 so is everything that m is multiplied with.
-            let least = s.splat(S::Elem::from_f64(f64::from(f32::MIN_POSITIVE)));
+            // tanh(c') again, from h' = o ⊙ tanh(c'). Where o is below all normal numbers m is too small, and so is what it is
+            // multiplied with: an error of that size.
+            let least = s.splat(constants::<S>().min_positive);
             let m = s.div(tile::load(s, step.h(row).add(unit), valid), s.max(least, o));
             let carry = step.dc(row).add(unit);
             let through_h = s.mul(s.mul(dh, o), s.sub(one, s.mul(m, m)));

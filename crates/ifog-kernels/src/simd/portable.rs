@@ -9,7 +9,7 @@ use super::Simd;
 const LANES: usize = 4;
 
 /// Arrays that the compiler may vectorise at the target's own level. Fused where the build's target has x86's
-/// FMA; on others a product is rounded before it is added.
+/// FMA, and `std`; on others a product is rounded before it is added.
 #[derive(Clone, Copy)]
 pub struct Portable<E>(PhantomData<E>);
 
@@ -164,13 +164,14 @@ fn called<E: Copy>(
     zip3(a, b, c, f)
 }
 
-/// Whether the C library does the scalar-FMA level's multiply-adds.
-pub(crate) const EMULATED: bool = cfg!(any(
-    target_family = "wasm",
-    all(
-        any(target_arch = "x86", target_arch = "x86_64"),
-        not(target_feature = "fma")
-    )
+/// Whether the C library does the scalar-FMA level's multiply-adds: on all targets but those that are known to have an instruction.
+pub(crate) const EMULATED: bool = !cfg!(any(
+    target_feature = "fma",
+    target_arch = "aarch64",
+    target_arch = "powerpc64",
+    target_arch = "s390x",
+    target_arch = "loongarch64",
+    target_feature = "d",
 ));
 
 #[cfg(not(target_feature = "fma"))]
@@ -192,8 +193,8 @@ macro_rules! fused {
         |a, b, c| a.mul_add(b, c)
     };
 }
-// `core` has no fused multiply-add; without `std` the scalar-FMA level cannot be asked for
-// (`level.rs`), so this is never run.
+// `core` has no fused multiply-add: without `std` the scalar-FMA level cannot be asked for (`level.rs`), and the portable
+// one is not fused, whatever the target has.
 #[cfg(not(feature = "std"))]
 macro_rules! fused {
     () => {
