@@ -19,6 +19,9 @@ pub(crate) struct RunConfig {
     /// the working directory. Absent for the sources of ifog.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) corpus: Option<String>,
+    /// The trained model that the run began with, as --init-from names it; of a run from the root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) init_from: Option<String>,
     /// The instruction set of the run: a note, no setting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) isa: Option<String>,
@@ -68,7 +71,11 @@ impl RunConfig {
             format!("{line}{}", error.message().replace('\n', " "))
         };
         let mut table: toml::Table = text.parse().map_err(one_line)?;
-        check_keys("", &table, &["corpus", "isa", "training", "saving"])?;
+        check_keys(
+            "",
+            &table,
+            &["corpus", "init_from", "isa", "training", "saving"],
+        )?;
         let sections = [
             ("training", keys_of(&TrainConfig::default())),
             ("saving", keys_of(&SavingConfig::default())),
@@ -237,6 +244,7 @@ mod tests {
     fn a_file_comes_back_as_it_was() {
         let config = RunConfig {
             corpus: Some("a book.txt".to_owned()),
+            init_from: Some("runs/a book".to_owned()),
             isa: Some("avx2".to_owned()),
             training: TrainConfig {
                 lr: 0.1 + 0.2,
@@ -253,6 +261,7 @@ mod tests {
         assert_eq!(read.training, config.training);
         assert_eq!(read.saving.every, config.saving.every);
         assert_eq!(read.corpus, config.corpus);
+        assert_eq!(read.init_from, config.init_from);
         assert_eq!(
             RunConfig::parse("").unwrap().training,
             TrainConfig::default()

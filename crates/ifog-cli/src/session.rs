@@ -37,7 +37,7 @@ struct StepLine {
     chars_per_s: f64,
 }
 
-/// A line of metrics.jsonl after a validation; step 0 is the untrained model.
+/// A line of metrics.jsonl after a validation; step 0 is the model before it.
 #[derive(Serialize)]
 struct ValidationLine {
     step: u64,
@@ -95,15 +95,15 @@ impl Session {
             ));
         }
         self.progress.finish(&self.status());
-        let (best, untrained) = (
+        let (best, initial) = (
             self.run.progress().best_val,
             self.run.progress().initial_val,
         );
-        if best > untrained && best.is_finite() {
+        if best > initial && best.is_finite() {
             self.progress.note(format!(
-                "no validation was better than that of the untrained model ({} and {}): it did not learn; try a lower --lr",
+                "no validation was better than that before the first step ({} and {}): it did not learn; try a lower --lr",
                 Nats(best),
-                Nats(untrained)
+                Nats(initial)
             ));
         }
         Ok(())

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ifog::Level;
 use ifog::corpus::read_corpus_file;
+use ifog::language_model::LanguageModel;
 use ifog::train::{Checkpoints, Run, Saving, ScheduleName, TrainConfig, Trainer};
 
 use crate::args::Train;
@@ -45,7 +46,18 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     if args.overfit_one_batch {
         dry_run::limit_to_one_batch(&mut config.training);
     }
-    let trainer = build(&mut config.training, &corpus, &progress)?;
+    let model = config.init_from.as_deref().map(|path| {
+        LanguageModel::load(Path::new(path)).map_err(|error| {
+            let failure = Failure::from(error);
+            match resumes {
+                true => failure.and("the run began with this model, whose vocabulary it has"),
+                false => failure,
+            }
+        })
+    });
+    let model = model.transpose()?;
+    let trainer = build(&mut config.training, &corpus, model.as_ref(), &progress)?;
+    drop(model);
     if args.dry_run {
         return dry_run::forecast(trainer, process, args.json);
     }
@@ -119,9 +131,11 @@ fn configuration(args: &Train) -> Result<(RunConfig, Vec<String>), Failure> {
     let changes = changes(&before, &config.training, args.files.resume.is_some());
     let corpus = args.corpus.as_deref();
     if let Some(corpus) = corpus.or(config.corpus.as_deref().map(Path::new)) {
-        let whole = std::path::absolute(corpus);
-        let path = whole.as_deref().unwrap_or(corpus);
-        config.corpus = Some(path.display().to_string());
+        config.corpus = Some(from_root(corpus));
+    }
+    let begun = args.files.init_from.as_deref();
+    if let Some(model) = begun.or(config.init_from.as_deref().map(Path::new)) {
+        config.init_from = Some(from_root(model));
     }
     config.saving.every = args.files.save_every.unwrap_or(config.saving.every);
     config.saving.keep = args.files.keep.unwrap_or(config.saving.keep);
@@ -132,6 +146,11 @@ fn configuration(args: &Train) -> Result<(RunConfig, Vec<String>), Failure> {
         )));
     }
     Ok((config, changes))
+}
+
+fn from_root(path: &Path) -> String {
+    let whole = std::path::absolute(path);
+    whole.as_deref().unwrap_or(path).display().to_string()
 }
 
 /// What a new length does beside ending the run elsewhere.
@@ -234,8 +253,13 @@ impl Source {
 fn build(
     config: &mut TrainConfig,
     corpus: &Source,
+    model: Option<&LanguageModel>,
     progress: &Progress,
 ) -> Result<Trainer, Failure> {
+    let start = |config: &TrainConfig| match model {
+        Some(model) => Trainer::from_model(config.clone(), &corpus.text, model),
+        None => Trainer::new(config.clone(), &corpus.text),
+    };
     let unlimited =
         config.epochs.is_none() && config.steps.is_none() && config.max_seconds.is_none();
     if unlimited && corpus.embedded {
@@ -243,7 +267,9 @@ fn build(
     } else if unlimited {
         config.epochs = Some(DEFAULT_EPOCHS);
     }
-    let mut trainer = Trainer::new(config.clone(), &corpus.text).map_err(Failure::of)?;
+    let mut trainer = start(config).map_err(Failure::of)?;
+    // With what a model decides.
+    config.clone_from(trainer.config());
     for note in trainer.notes() {
         progress.note(note);
     }
@@ -265,7 +291,7 @@ fn build(
             config.steps = Some(FEWEST_DEFAULT_STEPS);
             // Both at once would take twice the memory.
             drop(trainer);
-            trainer = Trainer::new(config.clone(), &corpus.text).map_err(Failure::of)?;
+            trainer = start(config).map_err(Failure::of)?;
         }
         progress.note(format!(
             "no length given: training for {DEFAULT_EPOCHS} epochs, but at least \

@@ -63,8 +63,33 @@ impl Trainer {
     /// A setting is out of range, the text is too short or has a single symbol, or the network would not fit in
     /// memory.
     pub fn new(config: TrainConfig, text: &[u8]) -> Result<Self, TrainError> {
+        Self::start(config, text, None)
+    }
+
+    /// Another training of a trained model: its cells, widths and vocabulary take the place of those of `config`, its weights that of
+    /// random ones.
+    ///
+    /// # Errors
+    /// As of [`Trainer::new`], or the text has a symbol that the model does not know.
+    pub fn from_model(
+        mut config: TrainConfig,
+        text: &[u8],
+        model: &LanguageModel,
+    ) -> Result<Self, TrainError> {
+        config.adopt(model);
+        Self::start(config, text, Some(model))
+    }
+
+    fn start(
+        config: TrainConfig,
+        text: &[u8],
+        model: Option<&LanguageModel>,
+    ) -> Result<Self, TrainError> {
         config.validate()?;
-        let vocabulary = Vocabulary::of_text(text, config.vocab)?;
+        let vocabulary = match model {
+            Some(model) => model.vocabulary.clone(),
+            None => Vocabulary::of_text(text, config.vocab)?,
+        };
         // The tokens, before there is a network to ask for.
         let tokens = size_of::<u32>() as u128 * text.len() as u128;
         reserve(tokens).map_err(|MemoryError { mebibytes }| TrainError::Memory { mebibytes })?;
@@ -78,14 +103,10 @@ impl Trainer {
         };
         let pool = Pool::new(config.threads)?;
         Memory::predict(&layout, &config, &corpus, text.len(), pool.threads()).check()?;
-        let mut parameters =
-            initial_parameters(&layout, config.init, config.forget_bias, config.seed);
-        if config.chrono > 0 {
-            chrono_biases(&layout, &mut parameters, config.chrono);
-        }
-        if config.tie {
-            start_tied(&layout, &mut parameters);
-        }
+        let parameters = match model {
+            Some(model) => model.parameters.clone(),
+            None => fresh_parameters(&layout, &config),
+        };
         let (room, fit) = ((room, batch), config.fit());
         let fitter =
             pool.install(|| Fitter::new(&layout, &parameters, room, fit, Threads::current()))?;
@@ -259,6 +280,17 @@ impl Trainer {
     pub fn threads(&self) -> usize {
         self.pool.threads()
     }
+}
+
+fn fresh_parameters(layout: &Layout, config: &TrainConfig) -> Vec<f32> {
+    let mut parameters = initial_parameters(layout, config.init, config.forget_bias, config.seed);
+    if config.chrono > 0 {
+        chrono_biases(layout, &mut parameters, config.chrono);
+    }
+    if config.tie {
+        start_tied(layout, &mut parameters);
+    }
+    parameters
 }
 
 #[cfg(test)]

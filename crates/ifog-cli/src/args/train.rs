@@ -33,7 +33,8 @@ use super::{
     ifog train book.txt --cell gru --hidden 256 --dropout 0.2 --max-seconds 600 --json\n  \
     ifog train --resume runs/book                  go on where it stopped, to the same bits\n  \
     ifog train book.txt --config recipe.toml --lr 1e-3\n  \
-    ifog train book.txt --lr-schedule cosine --lr-min 1e-4 --warmup 200 --epochs 30"
+    ifog train book.txt --lr-schedule cosine --lr-min 1e-4 --warmup 200 --epochs 30\n  \
+    ifog train letters.txt --init-from runs/book --lr 5e-4   another text for a trained model"
 )]
 pub(crate) struct Train {
     /// Text to learn, any file; without one, the Rust sources of ifog itself, for about 30 seconds.
@@ -83,6 +84,12 @@ pub(crate) struct Files {
     /// Settings from a file; the config.toml of a run is one. What is given on the command line wins.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Begin with the weights of this model, a run directory or .safetensors file, instead of random ones: another text, or other
+    /// settings. Cells, widths and vocabulary are the model's.
+    #[arg(long, value_name = "MODEL", conflicts_with_all = [
+        "resume", "cell", "hidden", "layers", "embedding", "init", "forget_bias", "chrono", "tie", "vocab",
+    ])]
+    pub(crate) init_from: Option<PathBuf>,
     /// Continue the run in this directory; what may change are its length, --early-stop, --val-every, --threads,
     /// --checkpoint-every, --save-every and --keep.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "config"])]

@@ -248,6 +248,6 @@ fn a_run_that_only_got_worse_says_so() {
         .args(settings.split_whitespace())
         .run();
     run.succeeded();
-    let sentence = "no validation was better than that of the untrained model";
+    let sentence = "no validation was better than that before the first step";
     assert!(run.stderr.contains(sentence), "{}", run.stderr);
 }

@@ -510,3 +510,55 @@ fn one_batch_is_learnt_whatever_works_against_it() {
         .json();
     assert_eq!(known["known"].as_bool(), Some(true), "{known}");
 }
+
+/// Another training of a trained model begins where that ended, and is resumed like any.
+#[test]
+fn a_trained_model_can_be_trained_on() {
+    let folder = Folder::new();
+    folder.small_model();
+    let eval = folder.ifog(["eval", "run", "rhyme.txt", "--json"]).run();
+    let trained = eval.json()["loss"].as_f64();
+    let settings = "--init-from run --batch 4 --seq-len 16 --quiet --dropout 0.1 --ema 0";
+    let train = |out: &str, steps: &str| {
+        let settings = settings.split_whitespace();
+        let settings = settings.chain(["--out", out, "--steps", steps]);
+        folder.ifog(["train", "rhyme.txt"]).args(settings)
+    };
+    train("again", "30").run().succeeded();
+    let lines = json_lines(&folder.path("again/metrics.jsonl"));
+    assert_eq!(lines[0]["val_loss"].as_f64(), trained);
+    let config = fs::read_to_string(folder.path("again/config.toml")).unwrap();
+    assert!(
+        config.contains("hidden = 16") && config.contains("init_from = "),
+        "{config}"
+    );
+    // A part of it, then the rest, from elsewhere and without naming the model.
+    train("parts", "11").run().succeeded();
+    let rest = ["train", "--resume", "parts", "--steps", "30", "--quiet"];
+    folder.ifog(rest).run().succeeded();
+    // A shorter run validates at other steps; the parameters are the same.
+    let last = |run: &str| {
+        let lines = json_lines(&folder.path(run).join("metrics.jsonl"));
+        lines
+            .iter()
+            .rev()
+            .find_map(|line| line["loss"].as_f64())
+            .unwrap()
+    };
+    assert_eq!(last("parts"), last("again"));
+    // Symbols that it does not know, and settings that are the model's.
+    folder.file("other.txt", "naïve texts have other symbols. ".repeat(40));
+    let begin = |more: [&str; 3]| {
+        folder
+            .ifog(["train", "--init-from", "run"])
+            .args(more)
+            .run()
+    };
+    begin(["other.txt", "--ema", "0"]).refused(1, &["'ï'"]);
+    begin(["rhyme.txt", "--hidden", "32"]).refused(2, &["--hidden"]);
+    fs::remove_dir_all(folder.path("run")).unwrap();
+    let orphan = folder
+        .ifog(["train", "--resume", "parts", "--steps", "40"])
+        .run();
+    orphan.refused(1, &["the run began with this model"]);
+}

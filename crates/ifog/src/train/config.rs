@@ -8,10 +8,10 @@ use crate::config::{InputConfig, NetworkConfig};
 use crate::corpus::{Split, SplitConfig};
 use crate::fit::FitConfig;
 use crate::init::Init;
-use crate::language_model::TrainingRecord;
+use crate::language_model::{LanguageModel, TrainingRecord};
 use crate::learning_rate::Decay;
 use crate::optimizer::OptimizerConfig;
-use crate::vocabulary::Mode;
+use crate::vocabulary::{Kind, Mode};
 
 mod cell;
 mod checks;
@@ -210,6 +210,29 @@ impl TrainConfig {
             true => vec![self.hidden; self.layers.min(NetworkConfig::MAX_LAYERS + 1)],
             false => self.widths.clone(),
         }
+    }
+
+    /// Takes over what a trained model decides.
+    pub(super) fn adopt(&mut self, model: &LanguageModel) {
+        let network = model.config();
+        let widths: Vec<usize> = model.layout().widths().collect();
+        self.cell = network.cell;
+        self.hidden = network.hidden;
+        self.layers = network.layers;
+        self.widths = match widths.iter().all(|width| *width == network.hidden) {
+            true => Vec::new(),
+            false => widths,
+        };
+        self.embedding = match network.input {
+            InputConfig::Embedding { width, .. } => width,
+            InputConfig::OneHot { .. } | InputConfig::Dense { .. } => 0,
+        };
+        self.vocab = match model.vocabulary().kind() {
+            Kind::Bytes => Mode::Bytes,
+            Kind::Characters => Mode::Characters,
+        };
+        self.tie = model.record().get("tie").is_some_and(|tied| tied == "1");
+        self.chrono = 0;
     }
 
     /// The network for a vocabulary of so many symbols.
