@@ -17,10 +17,5 @@ pub(crate) fn text_for(
     if let Some(file) = file {
         return Ok(read_corpus_file(file)?);
     }
-    let mut generator = model.generator(seed, 1.0, None)?;
-    let mut text = Vec::new();
-    for _ in 0..symbols {
-        text.extend_from_slice(generator.next_symbol()?);
-    }
-    Ok(text)
+    Ok(model.generator(seed, 1.0, None)?.next_symbols(symbols)?)
 }

@@ -160,11 +160,7 @@ impl History {
 fn text_of(model: &LanguageModel) -> Result<String, Failure> {
     let request = Request::default();
     let mut generator = model.generator(request.seed, request.temperature, request.top_k)?;
-    let mut text = Vec::new();
-    for _ in 0..request.length {
-        text.extend_from_slice(generator.next_symbol()?);
-    }
-    Ok(printable(&text))
+    Ok(printable(&generator.next_symbols(request.length)?))
 }
 
 fn chart(title: &str, unit: &str, points: &[(f64, f64)]) -> Chart {

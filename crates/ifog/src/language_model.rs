@@ -364,6 +364,18 @@ impl Generator<'_> {
         Ok(&self.symbol)
     }
 
+    /// Draws the next `symbols` of them, as [`next_symbol`](Self::next_symbol) does one.
+    ///
+    /// # Errors
+    /// The model's logits are not numbers.
+    pub fn next_symbols(&mut self, symbols: usize) -> Result<Vec<u8>, ModelError> {
+        let mut text = Vec::new();
+        for _ in 0..symbols {
+            text.extend_from_slice(self.next_symbol()?);
+        }
+        Ok(text)
+    }
+
     /// Logits of the next symbol, `[V]`; empty before anything was read.
     pub fn logits(&self) -> &[f32] {
         &self.logits

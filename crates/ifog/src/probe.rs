@@ -40,9 +40,6 @@ pub struct Quantity {
     pub values: Vec<f32>,
 }
 
-/// How often the units of a gate are saturated: shares of the symbols, a pair (left, right) each unit.
-pub type Saturation = Vec<(f64, f64)>;
-
 impl Trace {
     /// Reads `text`.
     ///
@@ -135,8 +132,8 @@ impl LayerTrace {
 }
 
 impl Quantity {
-    /// How often each of the `hidden` units is below `left` and above `right`; empty for no units.
-    pub fn saturation(&self, hidden: usize, left: f32, right: f32) -> Saturation {
+    /// Shares of the symbols for which each of the `hidden` units is below `left` and above `right`; empty for no units.
+    pub fn saturation(&self, hidden: usize, left: f32, right: f32) -> Vec<(f64, f64)> {
         let steps = (self.values.len() / hidden.max(1)).max(1) as f64;
         let share = |unit: usize, beyond: &dyn Fn(f32) -> bool| {
             let values = self.values.iter().skip(unit).step_by(hidden);

@@ -152,11 +152,7 @@ impl Trainer {
         let model = self.evaluated_model();
         let mut generator = model.generator(seed, temperature, None)?;
         generator.feed(prime)?;
-        let mut text = Vec::new();
-        for _ in 0..length {
-            text.extend_from_slice(generator.next_symbol()?);
-        }
-        Ok(text)
+        Ok(generator.next_symbols(length)?)
     }
 
     /// Saves the model, with the validation loss on record if there is one; returns the digest of the weights.

@@ -1,7 +1,7 @@
 //! What `ifog view --json` prints: the units found, and the numbers behind the page.
 
+use ifog::probe::LayerTrace;
 use ifog::probe::finder::{Finding, RATE, shift_count};
-use ifog::probe::{LayerTrace, Saturation};
 use serde::Serialize;
 
 use super::Scene;
@@ -34,7 +34,7 @@ pub(super) struct Report<'a> {
 struct Gate {
     layer: usize,
     gate: &'static str,
-    units: Saturation,
+    units: Vec<(f64, f64)>,
 }
 
 impl<'a> Report<'a> {

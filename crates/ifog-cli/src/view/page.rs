@@ -4,7 +4,7 @@ use ifog::flow::is_tanh;
 use ifog::language_model::LanguageModel;
 use ifog::probe::features::Feature;
 use ifog::probe::finder::shift_count;
-use ifog::probe::{LayerTrace, Quantity, Saturation};
+use ifog::probe::{LayerTrace, Quantity};
 use ifog::sampling::softmax;
 use maud::{Markup, html};
 use serde::Serialize;
@@ -223,7 +223,7 @@ fn saturation(layer: &LayerTrace, number: usize) -> Option<Chart> {
 }
 
 /// The gates between 0 and 1, with how often their units are nearly there.
-pub(super) fn gates(layer: &LayerTrace) -> impl Iterator<Item = (&'static str, Saturation)> {
+pub(super) fn gates(layer: &LayerTrace) -> impl Iterator<Item = (&'static str, Vec<(f64, f64)>)> {
     let quantities = layer.quantities.iter();
     let gates = quantities.filter(|q| !matches!(q.name, "h" | "c") && !is_tanh(q.name));
     gates.map(|gate| (gate.name, gate.saturation(layer.hidden, 0.1, 0.9)))
