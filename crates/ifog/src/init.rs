@@ -118,14 +118,27 @@ fn orthogonal(n: usize, rng: &mut Rng) -> Vec<f64> {
         let row = &mut rest[..n];
         for _ in 0..2 {
             for other in done.chunks_exact(n) {
-                let dot: f64 = row.iter().zip(other).map(|(a, b)| a * b).sum();
-                row.iter_mut().zip(other).for_each(|(a, b)| *a -= dot * b);
+                let along = dot(row, other);
+                row.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
             }
         }
-        let norm = row.iter().map(|a| a * a).sum::<f64>().sqrt();
+        let norm = dot(row, row).sqrt();
         row.iter_mut().for_each(|a| *a /= norm);
     }
     q
+}
+
+/// In eight sums, so that none waits for the last: a matrix of 1,024 rows has a billion such products.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    let (eights, rest) = (a.chunks_exact(8).zip(b.chunks_exact(8)), a.len() / 8 * 8);
+    for (a, b) in eights {
+        for lane in 0..8 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let rest = a[rest..].iter().zip(&b[rest..]);
+    sums.iter().sum::<f64>() + rest.map(|(a, b)| a * b).sum::<f64>()
 }
 
 #[cfg(test)]
