@@ -305,6 +305,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
     use super::*;
+    use crate::optimizer::OptimizerConfig;
 
     pub(super) fn config() -> TrainConfig {
         TrainConfig {
@@ -321,6 +322,22 @@ mod tests {
         b"the fog comes in on little feet, it sits and looks and then moves on.\n";
 
     /// Windows of 20 symbols, forward alone: a third each.
+    #[test]
+    fn the_constants_of_adam_are_the_usual_ones() {
+        let config = TrainConfig::default();
+        assert_eq!(config.optimizer(), OptimizerConfig::adam());
+        let momentum = TrainConfig {
+            momentum: 0.9,
+            ..config
+        };
+        assert!(Trainer::new(momentum.clone(), b"hello hello").is_err());
+        let sgd = TrainConfig {
+            optimizer: OptimizerName::Sgd,
+            ..momentum
+        };
+        assert_eq!(sgd.optimizer(), OptimizerConfig::Sgd { momentum: 0.9 });
+    }
+
     #[test]
     fn a_validation_is_counted_in_steps_where_it_takes_long() {
         let steps = |symbols: usize| {

@@ -181,6 +181,15 @@ struct Descent {
     /// Method [default: adam].
     #[arg(long, value_parser = named::<OptimizerName>(&["adam", "rmsprop", "adagrad", "sgd"]))]
     optimizer: Option<OptimizerName>,
+    /// Momentum of sgd [default: 0].
+    #[arg(long, value_parser = share, value_name = "X")]
+    momentum: Option<f64>,
+    /// Decay of Adam's mean of the gradients [default: 0.9].
+    #[arg(long, value_parser = share, value_name = "X")]
+    beta1: Option<f64>,
+    /// Decay of Adam's mean of their squares [default: 0.999].
+    #[arg(long, value_parser = share, value_name = "X")]
+    beta2: Option<f64>,
     /// Learning rate [default: 0.002].
     #[arg(long, value_parser = positive, value_name = "X")]
     lr: Option<f64>,
@@ -299,6 +308,9 @@ impl Settings {
             config.max_seconds = limit.max_seconds;
         }
         set(&mut config.optimizer, descent.optimizer);
+        set(&mut config.momentum, descent.momentum);
+        set(&mut config.beta1, descent.beta1);
+        set(&mut config.beta2, descent.beta2);
         set(&mut config.lr, descent.lr);
         set(&mut config.lr_schedule, descent.lr_schedule);
         config.lr_decay = descent.lr_decay.or(config.lr_decay);
@@ -340,7 +352,26 @@ impl Settings {
         use ScheduleName::{Cosine, Plateau, Step};
         let follows = |schedules: &[ScheduleName]| schedules.contains(&config.lr_schedule);
         let descent = &self.descent;
+        let uses = |optimizer: OptimizerName| config.optimizer == optimizer;
         let options = [
+            (
+                "--momentum",
+                descent.momentum.is_some_and(|momentum| momentum > 0.0),
+                uses(OptimizerName::Sgd),
+                "--optimizer sgd",
+            ),
+            (
+                "--beta1",
+                descent.beta1.is_some(),
+                uses(OptimizerName::Adam),
+                "--optimizer adam",
+            ),
+            (
+                "--beta2",
+                descent.beta2.is_some(),
+                uses(OptimizerName::Adam),
+                "--optimizer adam",
+            ),
             (
                 "--lr-decay",
                 descent.lr_decay.is_some(),

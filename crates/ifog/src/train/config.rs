@@ -63,6 +63,12 @@ pub struct TrainConfig {
     pub val_every: u64,
     /// The update rule.
     pub optimizer: OptimizerName,
+    /// Momentum of SGD.
+    pub momentum: f64,
+    /// Decay β₁ of Adam's mean of the gradients.
+    pub beta1: f64,
+    /// Decay β₂ of Adam's mean of their squares.
+    pub beta2: f64,
     /// Learning rate η.
     pub lr: f64,
     /// What becomes of it: see [`Decay`].
@@ -121,7 +127,7 @@ pub enum OptimizerName {
     Rmsprop,
     /// Adagrad.
     Adagrad,
-    /// SGD, without momentum.
+    /// SGD.
     Sgd,
 }
 
@@ -161,6 +167,9 @@ impl Default for TrainConfig {
             early_stop: 0,
             val_every: 0,
             optimizer: OptimizerName::Adam,
+            momentum: 0.0,
+            beta1: 0.9,
+            beta2: 0.999,
             lr: 2e-3,
             lr_schedule: ScheduleName::Constant,
             lr_decay: None,
@@ -268,15 +277,15 @@ impl TrainConfig {
 
     pub(super) fn optimizer(&self) -> OptimizerConfig {
         match self.optimizer {
-            OptimizerName::Sgd => OptimizerConfig::sgd(),
+            OptimizerName::Sgd => OptimizerConfig::Sgd {
+                momentum: self.momentum,
+            },
             OptimizerName::Adagrad => OptimizerConfig::adagrad(),
             OptimizerName::Rmsprop => OptimizerConfig::rmsprop(),
             OptimizerName::Adam => match OptimizerConfig::adam() {
-                OptimizerConfig::Adam {
-                    beta1, beta2, eps, ..
-                } => OptimizerConfig::Adam {
-                    beta1,
-                    beta2,
+                OptimizerConfig::Adam { eps, .. } => OptimizerConfig::Adam {
+                    beta1: self.beta1,
+                    beta2: self.beta2,
                     eps,
                     weight_decay: self.weight_decay,
                 },

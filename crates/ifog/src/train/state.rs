@@ -9,7 +9,7 @@ use crate::corpus::Position;
 use crate::fit::{Numbers, StateError, Stored};
 use crate::learning_rate::Plateau;
 use crate::safetensors::Metadata;
-use crate::train::{TrainError, Trainer};
+use crate::train::{TrainConfig, TrainError, Trainer};
 
 impl Trainer {
     /// The content of a training state file. `kept` comes back from [`Trainer::restore`].
@@ -90,8 +90,11 @@ impl Trainer {
                           of the ifog that began the run)";
             return Err(StateError::Foreign(reason.to_owned()));
         }
+        // A version that did not have a setting did what is the default of it.
+        let defaults: Metadata = TrainConfig::default().settings().into_iter().collect();
         for (name, value) in self.config.settings() {
             let stored = metadata.get(&format!("setting.{name}"));
+            let stored = stored.or(defaults.get(&name));
             if stored != Some(&value) {
                 let stored = stored.map_or("absent", String::as_str);
                 return Err(StateError::Foreign(format!(
@@ -109,7 +112,6 @@ mod tests {
 
     use super::*;
     use crate::safetensors::{SafeTensors, Tensor, content_digest, hash_values, write};
-    use crate::train::TrainConfig;
 
     /// A file that somebody made, with a checksum that is right.
     #[test]
@@ -170,6 +172,12 @@ mod tests {
                 assert!(!error.to_string().is_empty(), "{name} {value:?}");
             }
         }
+        // A version without a setting did what is its default.
+        let older = crafted("setting.momentum", None, &values);
+        trainer.restore(&older).unwrap();
+        let other = crafted("setting.momentum", Some("0.5"), &values);
+        let error = trainer.restore(&other).unwrap_err().to_string();
+        assert!(error.contains("momentum is 0.0 here and 0.5"), "{error}");
         for tensor in 0..values.len() {
             let mut longer = values.clone();
             longer[tensor].push(0.0);

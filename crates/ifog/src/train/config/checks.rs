@@ -15,8 +15,9 @@ impl TrainConfig {
             "give a finite number above 0",
             "give a finite number, 0 for no clipping",
         );
-        let (part, adam) = (
+        let (part, decay, adam) = (
             "give a share from 0 to below 1",
+            "give a factor from 0 to below 1",
             "only Adam decays weights, the other optimisers need 0",
         );
         let optional = |x: Option<f64>| (x.unwrap_or(1.0), x.is_none_or(above_zero));
@@ -96,6 +97,15 @@ impl TrainConfig {
                 "it takes the place of clip_norm, which must be 0 then",
             ),
             ("weight_decay", self.weight_decay, decays, adam),
+            ("momentum", self.momentum, share(self.momentum), decay),
+            ("beta1", self.beta1, share(self.beta1), decay),
+            ("beta2", self.beta2, share(self.beta2), decay),
+            (
+                "momentum",
+                self.momentum,
+                self.momentum == 0.0 || self.optimizer == OptimizerName::Sgd,
+                "only SGD has it, the other optimisers need 0",
+            ),
         ];
         match checks.into_iter().find(|(_, _, ok, _)| !ok) {
             Some((what, value, _, range)) => Err(TrainError::Setting { what, value, range }),
