@@ -58,7 +58,7 @@ pub(crate) struct Bench {
     /// Look for cliffs instead: uneven widths, batches and lengths, each beside its neighbours.
     ///
     /// Goes over H = 8 … 1100 at a few batches, over B = 1 … 130 at a few widths, and over T, and prints for each case the
-    /// fraction of the limit, the one that its two neighbours let one expect, and their ratio: below 0.8, measured three
+    /// fraction of the limit, the one that its two neighbours let one expect, and their ratio: below 0.8, measured five
     /// times, it is a cliff. To times over B and over T it fits a line. Ends with a verdict. LSTM unless --cell names
     /// others: some 75 seconds a cell; --batch and --hidden choose other sizes, and --quick measures shorter.
     #[arg(long, conflicts_with = "compare")]

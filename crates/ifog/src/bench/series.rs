@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! expected   what the two neighbours' fractions of the bound give at a point's place between them, on a logarithmic axis
-//! cliff      fraction / expected < 0.8, measured three times
+//! cliff      fraction / expected < 0.8, measured five times
 //! line       intercept + slope · size, by least squares of (line − time) / time
 //! ```
 
@@ -213,7 +213,7 @@ pub const CLIFF: f64 = 0.8;
 /// Below this it is measured again.
 const DOUBTFUL: f64 = 0.9;
 /// At most, of a case.
-const MEASUREMENTS: u32 = 3;
+const MEASUREMENTS: u32 = 5;
 
 #[cfg(test)]
 mod tests {
