@@ -89,7 +89,8 @@ pub(crate) struct Sample {
 /// Measure how well a model predicts a text.
 ///
 /// The text is cut as in the training of the model, so on the corpus it was trained on `val` is the
-/// validation part of that training.
+/// validation part of that training; and read as there, in as many streams, each from a state of zeros: models that
+/// were trained with different --batch are not compared to the last digit.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ifog eval runs/book book.txt\n  \
     ifog eval runs/book other.txt --split-part all --json")]

@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 
@@ -30,6 +31,8 @@ impl Interrupt {
     /// to damage.
     pub(crate) fn watch() -> Result<Self, Failure> {
         let signal = Arc::new(AtomicI32::new(0));
+        // A file larger than `ulimit -f` allows is then a write that fails, and says so.
+        flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         if !outlives_terminal() {
             signals.add_signal(SIGHUP)?;

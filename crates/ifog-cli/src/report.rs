@@ -15,6 +15,7 @@ use crate::output::printable;
 use crate::page::{Page, figure, table};
 use crate::run_directory::{CONFIG, METRICS};
 use crate::sample::Request;
+use crate::summary::Summary;
 
 /// What metrics.jsonl tells of a run; of its steps, which may be millions, means over pieces.
 #[derive(Debug, Default)]
@@ -58,8 +59,15 @@ struct Piece {
     count: usize,
 }
 
-/// Writes both into the run's directory. `facts` are the rows of the first table; `log_x` spreads the early steps.
-pub(crate) fn write(directory: &Path, facts: &[Vec<String>], log_x: bool) -> Result<(), Failure> {
+/// Whether a directory has both.
+pub(crate) fn exist(directory: &Path) -> bool {
+    [LOSS, REPORT]
+        .iter()
+        .all(|name| directory.join(name).exists())
+}
+
+/// Writes both into the run's directory; `log_x` spreads the early steps.
+pub(crate) fn write(directory: &Path, summary: &Summary, log_x: bool) -> Result<(), Failure> {
     let unread = |name: &str| {
         let place = directory.display().to_string();
         let name = name.to_owned();
@@ -68,7 +76,7 @@ pub(crate) fn write(directory: &Path, facts: &[Vec<String>], log_x: bool) -> Res
     let metrics = File::open(directory.join(METRICS)).map_err(unread(METRICS))?;
     let history = History::read(BufReader::new(metrics)).map_err(unread(METRICS))?;
     let settings = std::fs::read_to_string(directory.join(CONFIG)).map_err(unread(CONFIG))?;
-    let loss = history.loss(log_x);
+    let loss = history.loss(summary.best(), log_x);
     write_atomically(&directory.join(LOSS), loss.svg()?.as_bytes())?;
     let best = LanguageModel::load(directory)?;
     let title = format!("Training run {}", directory.display());
@@ -77,7 +85,7 @@ pub(crate) fn write(directory: &Path, facts: &[Vec<String>], log_x: bool) -> Res
         lead: "How a character-level language model learned: loss, settings, texts and speed.",
         body: html! {
             (figure(&loss)?)
-            (table(&["", ""], facts))
+            (table(&["", ""], &summary.facts()))
             (history.texts(&text_of(&best)?))
             h2 { "Speed and learning rate" }
             (figure(&chart("Throughput", "characters/s", &history.speed.means()))?)
@@ -115,11 +123,13 @@ impl History {
         Ok(history)
     }
 
-    fn loss(&self, log_x: bool) -> Chart {
-        let best = self.validation.iter().skip(1);
-        let best = best.fold((0.0, f64::INFINITY), |best, point| {
-            if point.1 < best.1 { *point } else { best }
-        });
+    /// `lowest` is the best validation, in nats.
+    fn loss(&self, lowest: f64, log_x: bool) -> Chart {
+        let best = self
+            .validation
+            .iter()
+            .find(|(_, loss)| (loss - lowest).abs() < 1e-9);
+        let at = best.map_or(String::new(), |(step, _)| format!(" at step {step}"));
         // The untrained model stands at step 0, which no logarithm has.
         Chart {
             x: if log_x {
@@ -130,12 +140,11 @@ impl History {
             series: vec![
                 Series::line("training", 0, self.train.means()),
                 Series::line("validation", 1, self.validation.clone()),
-                Series::line("best", 2, vec![best]).drawn_as(Mark::Dots),
+                Series::line("best", 2, best.copied().into_iter().collect()).drawn_as(Mark::Dots),
             ],
             caption: format!(
-                "Mean cross-entropy in nats a character; the best validation is {:.4} nats at step {}. Training losses are \
-                 means over a few thousandths of the run.",
-                best.1, best.0
+                "Mean cross-entropy in nats a character; the best validation is {lowest:.4} nats{at}. Training losses are \
+                 means over a few thousandths of the run."
             ),
             ..chart("Loss", "nats per character", &[])
         }

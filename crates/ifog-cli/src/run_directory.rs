@@ -1,4 +1,5 @@
-//! The directory of a training run: model.safetensors, training-N.safetensors, metrics.jsonl, config.toml.
+//! The directory of a training run: model.safetensors, training-N.safetensors, metrics.jsonl, config.toml; start.safetensors where it
+//! began with a trained model.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -6,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ifog::atomic_file::{create_directory, remove_unfinished, write_atomically};
 use ifog::checkpoint::MODEL_FILE;
+use ifog::language_model::LanguageModel;
 use ifog::train::Checkpoints;
 use serde::Serialize;
 use serde_json::Value;
@@ -27,7 +29,7 @@ impl RunDirectory {
         create_all(path).map_err(|error| unwritable(path, &error))?;
         let states = Checkpoints::new(path, 1);
         // Also what another program has put there under such a name.
-        let mut names = [MODEL_FILE, METRICS, CONFIG, LOSS, REPORT].into_iter();
+        let mut names = [MODEL_FILE, METRICS, CONFIG, LOSS, REPORT, START].into_iter();
         let holds = |name: &str| fs::metadata(path.join(name)).is_ok_and(|found| found.len() > 0);
         let found = names.find(|name| holds(name));
         if found.is_some() || !states.list().is_empty() {
@@ -40,7 +42,7 @@ impl RunDirectory {
                 )));
             }
             let run = Self::open(path.to_owned())?;
-            let mut files = [MODEL_FILE, LOSS, REPORT].into_iter();
+            let mut files = [MODEL_FILE, LOSS, REPORT, START].into_iter();
             let removed = files.try_for_each(|file| match fs::remove_file(path.join(file)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
@@ -73,7 +75,7 @@ impl RunDirectory {
     /// Removes what killed runs left half written.
     fn sweep(&self) {
         Checkpoints::new(&self.path, 1).sweep();
-        [CONFIG, LOSS, REPORT]
+        [CONFIG, LOSS, REPORT, START]
             .into_iter()
             .for_each(|name| remove_unfinished(&self.path.join(name)));
     }
@@ -152,9 +154,23 @@ impl RunDirectory {
             .map_err(|error| unwritable(&self.path, &error))
     }
 
-    /// Refuses a model without a training state beside it, which a run from the beginning would replace.
+    /// Keeps the model that the run begins with: it may be resumed when that has moved or learnt something else.
+    pub(crate) fn keep_start(&self, model: &mut LanguageModel) -> Result<(), Failure> {
+        model.save(&self.path.join(START))?;
+        Ok(())
+    }
+
+    /// The model that the run began with.
+    pub(crate) fn start(&self) -> Result<LanguageModel, Failure> {
+        Ok(LanguageModel::load(&self.path.join(START))?)
+    }
+
+    /// Refuses a model without a training state beside it, which a run from the beginning would replace. One that has learnt nothing
+    /// in this run is none.
     pub(crate) fn check_without_model(&self) -> Result<(), Failure> {
-        match self.path.join(MODEL_FILE).exists() {
+        let path = self.path.join(MODEL_FILE);
+        let new = |model: LanguageModel| model.record().get("step").is_some_and(|step| step == "0");
+        match path.exists() && !LanguageModel::load(&path).is_ok_and(new) {
             false => Ok(()),
             true => Err(Failure::work(format!(
                 "{} has a {MODEL_FILE} and no training state (training-N.safetensors) to go on from: put that back, or train \
@@ -217,6 +233,7 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
     ))
 }
 
+const START: &str = "start.safetensors";
 pub(crate) const METRICS: &str = "metrics.jsonl";
 pub(crate) const CONFIG: &str = "config.toml";
 

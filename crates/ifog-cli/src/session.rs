@@ -78,7 +78,7 @@ impl Session {
         while let Some(event) = self.run.next() {
             match event.map_err(|error| self.failure(error))? {
                 Event::Stepped(report) => {
-                    self.stepped(report)?;
+                    self.take_step(report)?;
                     self.sample_if_due()?;
                 }
                 Event::Validated(validation) => self.validated(validation)?,
@@ -99,10 +99,9 @@ impl Session {
             self.run.progress().best_val,
             self.run.progress().initial_val,
         );
-        if best > initial && best.is_finite() {
+        if best >= initial && best.is_finite() {
             self.progress.note(format!(
-                "no validation was better than that before the first step ({} and {}): it did not learn; try a lower --lr",
-                Nats(best),
+                "no validation was better than that before the first step, {}: it did not learn; try a lower --lr",
                 Nats(initial)
             ));
         }
@@ -114,12 +113,17 @@ impl Session {
         &self.run
     }
 
+    /// Whether it has trained at all.
+    pub(crate) fn stepped(&self) -> bool {
+        self.report.is_some()
+    }
+
     /// Where the files are.
     pub(crate) fn directory(&self) -> &RunDirectory {
         &self.directory
     }
 
-    fn stepped(&mut self, report: StepReport) -> Result<(), Failure> {
+    fn take_step(&mut self, report: StepReport) -> Result<(), Failure> {
         self.report = Some(report);
         self.directory.record(&StepLine {
             step: report.step,

@@ -49,9 +49,17 @@ pub(crate) struct Summary {
 
 impl Summary {
     /// Of a session that is over and took `elapsed`; the process had `process` bytes before it.
-    pub(crate) fn new(session: &Session, level: Level, process: u64, elapsed: Duration) -> Self {
+    /// `notes` are those of how the run was begun or resumed.
+    pub(crate) fn new(
+        session: &Session,
+        level: Level,
+        process: u64,
+        elapsed: Duration,
+        mut notes: Vec<String>,
+    ) -> Self {
         let run = session.run();
         let (trainer, done) = (run.trainer(), run.progress());
+        notes.extend(trainer.notes());
         Self {
             best_val_loss: done.best_val,
             final_train_loss: done.train_loss(),
@@ -68,9 +76,14 @@ impl Summary {
             peak_memory: peak_bytes(),
             predicted_memory: memory::predicted(trainer, process),
             out: session.directory().path().display().to_string(),
-            notes: trainer.notes(),
+            notes,
             directory: session.directory().path().to_owned(),
         }
+    }
+
+    /// The lowest validation loss of the run, in nats.
+    pub(crate) fn best(&self) -> f64 {
+        self.best_val_loss
     }
 
     /// Rows of name and value, for people.

@@ -46,18 +46,12 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     if args.overfit_one_batch {
         dry_run::limit_to_one_batch(&mut config.training);
     }
-    let model = config.init_from.as_deref().map(|path| {
-        LanguageModel::load(Path::new(path)).map_err(|error| {
-            let failure = Failure::from(error);
-            match resumes {
-                true => failure.and("the run began with this model, whose vocabulary it has"),
-                false => failure,
-            }
-        })
-    });
-    let model = model.transpose()?;
+    let mut model = match (&config.init_from, &resumed) {
+        (None, _) => None,
+        (Some(_), Some(directory)) => Some(directory.start()?),
+        (Some(path), None) => Some(LanguageModel::load(Path::new(path))?),
+    };
     let trainer = build(&mut config.training, &corpus, model.as_ref(), &progress)?;
-    drop(model);
     if args.dry_run {
         return dry_run::forecast(trainer, process, args.json);
     }
@@ -75,8 +69,9 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
         checkpoints: checkpoints.clone(),
         every: config.saving.every,
     });
+    let mut notes = changes;
     if resumes {
-        resume(&mut run, &checkpoints, &mut directory, &progress)?;
+        notes.extend(resume(&mut run, &checkpoints, &mut directory, &progress)?);
         check_length(&run, &progress)?;
     }
     if let Some(other) = config.isa.as_deref().filter(|other| *other != level.name()) {
@@ -88,6 +83,10 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
             ));
         }
     }
+    if let (Some(model), false) = (&mut model, resumes) {
+        directory.keep_start(model)?;
+    }
+    drop(model);
     config.isa = Some(level.name().to_owned());
     directory.write_config(&config)?;
     progress.note(format!(
@@ -102,15 +101,17 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
         .then(|| Duration::try_from_secs_f64(args.sample_every).unwrap_or(Duration::MAX));
     let mut session = Session::new(run, directory, progress, sample_every)?;
     session.train()?;
-    let summary = Summary::new(&session, level, process, started.elapsed());
+    let summary = Summary::new(&session, level, process, started.elapsed(), notes);
     // If the report fails, the model is there all the same, and its figures are told first.
     let printed = match args.json {
         true => print_json(&summary),
         false => summary.print(!args.no_samples),
     };
-    let reported = match args.no_report {
-        true => Ok(()),
-        false => report::write(session.directory().path(), &summary.facts(), args.log_x),
+    // Of a run that was over before, they stay what they were.
+    let path = session.directory().path();
+    let reported = match !args.no_report && (session.stepped() || !report::exist(path)) {
+        true => report::write(path, &summary, args.log_x),
+        false => Ok(()),
     };
     // That nobody reads the figures is no reason to hide it.
     reported.and(printed)
@@ -135,6 +136,18 @@ fn configuration(args: &Train) -> Result<(RunConfig, Vec<String>), Failure> {
     }
     let begun = args.files.init_from.as_deref();
     if let Some(model) = begun.or(config.init_from.as_deref().map(Path::new)) {
+        args.settings.check_model()?;
+        if args
+            .files
+            .out
+            .as_deref()
+            .is_some_and(|out| holds(out, model))
+        {
+            return Err(Failure::usage(format!(
+                "the model to begin with is in {}, the run to be replaced: choose another --out",
+                model.display()
+            )));
+        }
         config.init_from = Some(from_root(model));
     }
     config.saving.every = args.files.save_every.unwrap_or(config.saving.every);
@@ -146,6 +159,20 @@ fn configuration(args: &Train) -> Result<(RunConfig, Vec<String>), Failure> {
         )));
     }
     Ok((config, changes))
+}
+
+/// Whether a model, by its run directory or file, lies in the directory `out`.
+fn holds(out: &Path, model: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    let parent = model
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let places = [Some(model), parent.or(Some(Path::new(".")))];
+    let Some(out) = real(out) else {
+        return false;
+    };
+    let place = if model.is_dir() { places[0] } else { places[1] };
+    place.and_then(real).is_some_and(|place| place == out)
 }
 
 fn from_root(path: &Path) -> String {
@@ -162,32 +189,43 @@ fn changes(before: &TrainConfig, now: &TrainConfig, resumes: bool) -> Vec<String
         ));
     }
     let length = |config: &TrainConfig| (config.epochs, config.steps, config.max_seconds);
-    if resumes && now.lr_schedule == ScheduleName::Cosine && length(before) != length(now) {
+    if !resumes || length(before) == length(now) {
+        return notes;
+    }
+    if now.lr_schedule == ScheduleName::Cosine {
         notes.push(
             "the cosine of the learning rate now falls to the new end: the rate goes on from where that puts it".to_owned(),
+        );
+    }
+    if now.lr_schedule == ScheduleName::Plateau || now.early_stop > 0 {
+        notes.push(
+            "validations follow the length: the rate of a plateau and an early stop may be others than in a run that was as long from \
+             the beginning"
+                .to_owned(),
         );
     }
     notes
 }
 
-/// Puts `run` where its newest usable state stands; without any it starts.
+/// Puts `run` where its newest usable state stands; without any it starts. Returns what was wrong.
 fn resume(
     run: &mut Run,
     checkpoints: &Checkpoints,
     directory: &mut RunDirectory,
     progress: &Progress,
-) -> Result<(), Failure> {
+) -> Result<Vec<String>, Failure> {
     if checkpoints.list().is_empty() {
         directory.check_without_model()?;
         progress.note("nothing was saved yet: training starts from the beginning");
-        return directory.rewind(0, false);
+        directory.rewind(0, false)?;
+        return Ok(Vec::new());
     }
-    for note in run.resume(checkpoints)? {
-        progress.note(note);
-    }
+    let notes = run.resume(checkpoints)?;
+    notes.iter().for_each(|note| progress.note(note));
     let done = run.progress();
     progress.note(format!("resuming after step {}", done.step));
-    directory.rewind(done.step, done.validated == Some(done.step))
+    directory.rewind(done.step, done.validated == Some(done.step))?;
+    Ok(notes)
 }
 
 /// Refuses a number of steps that a resumed run has behind it, and says why one that is over has nothing to do. The length that it
@@ -213,8 +251,12 @@ fn check_length(run: &Run, progress: &Progress) -> Result<(), Failure> {
             done.stale
         ));
     } else if run.is_over() {
+        let option = match run.trainer().finished() {
+            true => "--steps or --epochs",
+            false => "--max-seconds",
+        };
         progress.note(format!(
-            "{stands}, which is its end: a larger --steps, --epochs or --max-seconds lets it go on"
+            "{stands}, which is its end: a larger {option} lets it go on"
         ));
     }
     Ok(())
@@ -268,7 +310,9 @@ fn build(
         config.epochs = Some(DEFAULT_EPOCHS);
     }
     let mut trainer = start(config).map_err(Failure::of)?;
-    // With what a model decides.
+    if let Some(note) = decided(config, trainer.config()) {
+        progress.note(note);
+    }
     config.clone_from(trainer.config());
     for note in trainer.notes() {
         progress.note(note);
@@ -299,6 +343,21 @@ fn build(
         ));
     }
     Ok(trainer)
+}
+
+/// Settings of a file that a model decides otherwise.
+fn decided(asked: &TrainConfig, taken: &TrainConfig) -> Option<String> {
+    let settings = |config: &TrainConfig| serde_json::to_value(config).unwrap_or_default();
+    let [asked, taken, default] = [asked, taken, &TrainConfig::default()].map(settings);
+    let names = asked.as_object()?.keys();
+    let other = names.filter(|name| asked[*name] != taken[*name] && asked[*name] != default[*name]);
+    let other: Vec<_> = other.map(String::as_str).collect();
+    (!other.is_empty()).then(|| {
+        format!(
+            "of the model that the run begins with, not as configured: {}",
+            other.join(", ")
+        )
+    })
 }
 
 const RUNS: &str = "runs";

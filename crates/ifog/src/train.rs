@@ -51,6 +51,8 @@ pub struct Trainer {
     rate: LearningRate,
     /// Whether every step reads the first window.
     one_batch: bool,
+    /// Whether it began with a trained model.
+    trained: bool,
     /// SHA-256 of the text.
     text_digest: String,
     text_len: usize,
@@ -86,6 +88,7 @@ impl Trainer {
         model: Option<&LanguageModel>,
     ) -> Result<Self, TrainError> {
         config.validate()?;
+        let trained = model.is_some();
         let vocabulary = match model {
             Some(model) => model.vocabulary.clone(),
             None => Vocabulary::of_text(text, config.vocab)?,
@@ -115,6 +118,7 @@ impl Trainer {
         Ok(Self {
             rate: LearningRate::new(config.lr, config.warmup, config.decay()),
             one_batch: false,
+            trained,
             text_digest: data_digest(text),
             text_len: text.len(),
             windows: corpus.training_windows(),
@@ -265,6 +269,11 @@ impl Trainer {
     pub fn evaluated_model(&self) -> Cow<'_, LanguageModel> {
         self.averaged()
             .map_or(Cow::Borrowed(&self.model), Cow::Owned)
+    }
+
+    /// Whether it began with a trained model ([`Trainer::from_model`]).
+    pub fn began_trained(&self) -> bool {
+        self.trained
     }
 
     /// The settings.

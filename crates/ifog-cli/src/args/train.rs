@@ -86,9 +86,7 @@ pub(crate) struct Files {
     pub(crate) config: Option<PathBuf>,
     /// Begin with the weights of this model, a run directory or .safetensors file, instead of random ones: another text, or other
     /// settings. Cells, widths and vocabulary are the model's.
-    #[arg(long, value_name = "MODEL", conflicts_with_all = [
-        "resume", "cell", "hidden", "layers", "embedding", "init", "forget_bias", "chrono", "tie", "vocab",
-    ])]
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     pub(crate) init_from: Option<PathBuf>,
     /// Continue the run in this directory; what may change are its length, --early-stop, --val-every, --threads,
     /// --checkpoint-every, --save-every and --keep.
@@ -347,6 +345,28 @@ impl Settings {
 }
 
 impl Settings {
+    /// Refuses what a model to begin with decides.
+    pub(crate) fn check_model(&self) -> Result<(), Failure> {
+        let model = &self.model;
+        let given = [
+            ("--cell", model.cell.is_some()),
+            ("--hidden", model.hidden.is_some()),
+            ("--layers", model.layers.is_some()),
+            ("--embedding", model.embedding.is_some()),
+            ("--init", model.init.is_some()),
+            ("--forget-bias", model.forget_bias.is_some()),
+            ("--chrono", model.chrono.is_some()),
+            ("--tie", model.tie.is_some()),
+            ("--vocab", model.vocab.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Failure::usage(format!(
+                "{option} does nothing where a run begins with a trained model, which decides it: leave it out"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses what was given and would do nothing in `config`.
     pub(crate) fn check(&self, config: &TrainConfig) -> Result<(), Failure> {
         use ScheduleName::{Cosine, Plateau, Step};

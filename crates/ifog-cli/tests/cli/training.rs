@@ -557,8 +557,90 @@ fn a_trained_model_can_be_trained_on() {
     begin(["other.txt", "--ema", "0"]).refused(1, &["'ï'"]);
     begin(["rhyme.txt", "--hidden", "32"]).refused(2, &["--hidden"]);
     fs::remove_dir_all(folder.path("run")).unwrap();
-    let orphan = folder
-        .ifog(["train", "--resume", "parts", "--steps", "40"])
+    // What the run began with is kept in it.
+    let resumed = ["train", "--resume", "parts", "--steps", "40", "--quiet"];
+    folder.ifog(resumed).run().succeeded();
+    let copied = ["train", "rhyme.txt", "--config", "again/config.toml"];
+    folder.ifog(copied).run().refused(1, &["run"]);
+}
+
+/// The model that a run begins with is not lost by it, decides its shape, and is what is kept if nothing better comes.
+#[test]
+fn a_model_to_begin_with_is_kept_and_obeyed() {
+    let folder = Folder::new();
+    folder.small_model();
+    let begin = |more: &[&str]| {
+        let small = [
+            "train",
+            "rhyme.txt",
+            "--init-from",
+            "run",
+            "--batch",
+            "4",
+            "--seq-len",
+            "16",
+        ];
+        folder.ifog(small).args(more).run()
+    };
+    begin(&["--out", "run", "--overwrite"]).refused(2, &["choose another --out"]);
+    begin(&["--out", "run/../run", "--overwrite"]).refused(2, &["choose another --out"]);
+    // A rate that only makes it worse.
+    let worse = begin(&["--out", "worse", "--lr", "2", "--steps", "20", "--json"]);
+    let report = worse.json();
+    assert_eq!(report["best_val_loss"], report["initial_val_loss"]);
+    assert!(
+        worse.stderr.contains("no validation was better"),
+        "{}",
+        worse.stderr
+    );
+    let weights = |run: &str| folder.ifog(["info", run, "--json"]).run().json()["digest"].clone();
+    assert_eq!(weights("worse"), weights("run"));
+    let page = fs::read_to_string(folder.path("worse/report.html")).unwrap();
+    assert!(
+        page.contains("at step 0"),
+        "the report names the model it began with"
+    );
+    // From a configuration as from the command line.
+    let again = [
+        "train",
+        "--config",
+        "worse/config.toml",
+        "--steps",
+        "5",
+        "--out",
+        "again",
+    ];
+    folder
+        .ifog(again)
+        .args(["--cell", "gru"])
+        .run()
+        .refused(2, &["--cell"]);
+    let config = fs::read_to_string(folder.path("worse/config.toml")).unwrap();
+    folder.file("gru.toml", config.replace("\"lstm\"", "\"gru\""));
+    let other = folder
+        .ifog([
+            "train", "--config", "gru.toml", "--steps", "5", "--out", "other",
+        ])
         .run();
-    orphan.refused(1, &["the run began with this model"]);
+    assert!(
+        other.succeeded().stderr.contains("not as configured: cell"),
+        "{}",
+        other.stderr
+    );
+    // Killed before anything but the model was written.
+    for entry in fs::read_dir(folder.path("worse")).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with("training-")
+        {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let quiet = ["train", "--resume", "worse", "--quiet", "--no-samples"];
+    folder.ifog(quiet).run().succeeded();
+    assert_eq!(weights("worse"), weights("run"));
 }

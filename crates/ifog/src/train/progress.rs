@@ -18,7 +18,7 @@ pub struct Progress {
     pub initial_val: f64,
     /// The last one.
     pub last_val: f64,
-    /// The lowest one after a step; infinite before.
+    /// The lowest one after a step, or of a trained model before it; infinite before that.
     pub best_val: f64,
     /// SHA-256 of the best model's weights as stored; empty without a directory.
     pub digest: String,

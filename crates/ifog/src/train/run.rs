@@ -79,7 +79,7 @@ pub struct Validation {
     pub epoch: f64,
     /// Mean loss in nats.
     pub loss: f64,
-    /// Whether it is the lowest of the run. That of the untrained model does not count.
+    /// Whether it is the lowest of the run. That of an untrained model does not count.
     pub best: bool,
 }
 
@@ -315,7 +315,8 @@ impl Run {
             let what = "validation loss".to_owned();
             return Err(TrainError::Diverged { step, what });
         }
-        let best = step > 0 && loss < self.progress.best_val;
+        // An untrained model is none to keep.
+        let best = (step > 0 || self.trainer.began_trained()) && loss < self.progress.best_val;
         if best && let Some(saving) = &self.saving {
             let path = saving.checkpoints.directory().join(MODEL_FILE);
             self.progress.digest = self.trainer.save(&path, Some(loss))?;
@@ -327,7 +328,8 @@ impl Run {
         progress.last_val = loss;
         if step == 0 {
             progress.initial_val = loss;
-        } else {
+        }
+        if step > 0 || best {
             self.trainer.observe(loss);
             progress.stale = if best { 0 } else { progress.stale + 1 };
         }
