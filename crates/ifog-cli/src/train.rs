@@ -73,17 +73,10 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     if resumes {
         notes.extend(resume(&mut run, &checkpoints, &mut directory, &progress)?);
         check_length(&run, &progress)?;
-    }
-    if let Some(other) = config.isa.as_deref().filter(|other| *other != level.name()) {
-        // Only the portable level, alone without fused multiply-add, has other bits.
-        if resumes && !(level.is_fused() && other != Level::PORTABLE.name()) {
-            progress.note(format!(
-                "the run began with the instructions {other} and goes on with {}: its bits are those of neither",
-                level.name()
-            ));
-        }
-    }
-    if let (Some(model), false) = (&mut model, resumes) {
+        let mixed = config.isa.as_deref().and_then(|isa| mixed_bits(isa, level));
+        mixed.iter().for_each(|note| progress.note(note));
+        notes.extend(mixed);
+    } else if let Some(model) = &mut model {
         directory.keep_start(model)?;
     }
     drop(model);
@@ -178,6 +171,17 @@ fn holds(out: &Path, model: &Path) -> bool {
 fn from_root(path: &Path) -> String {
     let whole = std::path::absolute(path);
     whole.as_deref().unwrap_or(path).display().to_string()
+}
+
+/// Of a run that began with the instructions `before`: only the portable level, which has no fused multiply-add, has other bits.
+fn mixed_bits(before: &str, level: Level) -> Option<String> {
+    let same = before == level.name() || level.is_fused() && before != Level::PORTABLE.name();
+    (!same).then(|| {
+        format!(
+            "the run began with the instructions {before} and goes on with {}: its bits are those of neither",
+            level.name()
+        )
+    })
 }
 
 /// What a new length does beside ending the run elsewhere.
