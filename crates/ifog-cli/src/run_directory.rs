@@ -75,9 +75,7 @@ impl RunDirectory {
     /// Removes what killed runs left half written.
     fn sweep(&self) {
         Checkpoints::new(&self.path, 1).sweep();
-        [CONFIG, LOSS, REPORT, START]
-            .into_iter()
-            .for_each(|name| remove_unfinished(&self.path.join(name)));
+        remove_unfinished(&self.path, |name| [CONFIG, LOSS, REPORT].contains(&name));
     }
 
     /// A new directory below `runs`, called `name`, or `name-2` and so on if that is taken.
@@ -321,6 +319,34 @@ mod tests {
             ],
             [1, 2, 3, 4, 4]
         );
+    }
+
+    #[test]
+    fn what_a_kill_left_half_written_is_swept() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |name: &str| fs::write(root.path().join(name), "half").unwrap();
+        let ours = [
+            CONFIG,
+            LOSS,
+            REPORT,
+            MODEL_FILE,
+            START,
+            "training-000000007.safetensors",
+        ];
+        for overwrite in [false, true] {
+            ours.iter()
+                .for_each(|name| put(&format!(".{name}.123-4.tmp")));
+            ["notes.tmp", ".notes.txt.1-1.tmp"]
+                .into_iter()
+                .for_each(put);
+            if overwrite {
+                put(CONFIG);
+            }
+            drop(RunDirectory::at(root.path(), overwrite).unwrap());
+            let left = fs::read_dir(root.path()).unwrap().flatten();
+            let left = left.filter(|entry| entry.path().extension().is_some_and(|e| e == "tmp"));
+            assert_eq!(left.count(), 2, "what is not ours stays");
+        }
     }
 
     #[test]

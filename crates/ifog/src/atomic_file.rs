@@ -42,17 +42,18 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     sync_directory(directory_of(path)).map_err(failed(Step::SyncDirectory))
 }
 
-/// Removes the temporary files that crashes within [`write_atomically`] left beside `path`. Only for who alone writes to it.
-pub fn remove_unfinished(path: &Path) {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-        return;
-    };
-    let start = format!(".{name}.");
-    let entries = fs::read_dir(directory_of(path)).ok().into_iter().flatten();
+/// Removes the temporary files that crashes within [`write_atomically`] left in `directory`, for the names that `of` picks. Only for
+/// who alone writes them.
+pub fn remove_unfinished(directory: &Path, of: impl Fn(&str) -> bool) {
+    let entries = fs::read_dir(directory).ok().into_iter().flatten();
     for entry in entries.flatten() {
         let found = entry.file_name();
-        let found = found.to_str().unwrap_or_default();
-        if found.starts_with(&start) && found.ends_with(".tmp") {
+        let found = found.to_str().and_then(|found| found.strip_prefix('.'));
+        let found = found.and_then(|found| found.strip_suffix(".tmp"));
+        if found
+            .and_then(|found| found.rsplit_once('.'))
+            .is_some_and(|(name, _)| of(name))
+        {
             // What cannot be removed is no harm.
             let _ = fs::remove_file(entry.path());
         }

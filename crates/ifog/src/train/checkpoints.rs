@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::atomic_file::write_atomically;
+use crate::atomic_file::{remove_unfinished, write_atomically};
 use crate::checkpoint::CheckpointError;
 use crate::train::TrainError;
 
@@ -80,15 +80,7 @@ impl Checkpoints {
 
     /// Removes what killed runs left half written. Only for who holds the directory alone.
     pub fn sweep(&self) {
-        let unfinished = self.files().filter(|path| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            name.is_some_and(|name| {
-                name.starts_with('.') && name.contains(SUFFIX) && name.ends_with(".tmp")
-            })
-        });
-        unfinished.for_each(|path| {
-            let _ = fs::remove_file(path);
-        });
+        remove_unfinished(&self.directory, |name| name.ends_with(SUFFIX));
     }
 
     fn files(&self) -> impl Iterator<Item = PathBuf> + use<> {
