@@ -19,6 +19,8 @@ use crate::failure::Failure;
 pub(crate) struct Interrupt {
     /// 0 for none.
     signal: Arc<AtomicI32>,
+    /// Whether there was one.
+    asked: Arc<AtomicBool>,
 }
 
 /// A signal so soon after the first is the same request: `timeout` sends one to its child and one to the group of processes.
@@ -37,14 +39,16 @@ impl Interrupt {
         if !outlives_terminal() {
             signals.add_signal(SIGHUP)?;
         }
-        let asked = Arc::clone(&signal);
+        let asked = Arc::new(AtomicBool::new(false));
+        let (number_of, ask) = (Arc::clone(&signal), Arc::clone(&asked));
         let watch = move || {
             let mut first: Option<Instant> = None;
             for number in &mut signals {
                 match first {
                     None => {
                         first = Some(Instant::now());
-                        asked.store(number, Ordering::SeqCst);
+                        number_of.store(number, Ordering::SeqCst);
+                        ask.store(true, Ordering::SeqCst);
                         // Without the thread it only says nothing.
                         let _ = thread::Builder::new().spawn(explain);
                     }
@@ -56,7 +60,12 @@ impl Interrupt {
         thread::Builder::new()
             .name("signals".to_owned())
             .spawn(watch)?;
-        Ok(Self { signal })
+        Ok(Self { signal, asked })
+    }
+
+    /// Becomes true with the first signal.
+    pub(crate) fn asked(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.asked)
     }
 
     /// The exit code that the signal asks for, if there was one.

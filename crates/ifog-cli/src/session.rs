@@ -62,11 +62,12 @@ impl Session {
         progress: Progress,
         sample_every: Option<Duration>,
     ) -> Result<Self, Failure> {
+        let interrupt = Interrupt::watch()?;
         Ok(Self {
-            run,
+            run: run.stopping_on(interrupt.asked()),
             directory,
             progress,
-            interrupt: Interrupt::watch()?,
+            interrupt,
             sample_every,
             sampled: Instant::now(),
             report: None,
@@ -84,9 +85,9 @@ impl Session {
                 Event::Validated(validation) => self.validated(validation)?,
                 Event::Saved(_) => {}
             }
-            if let Some(code) = self.interrupt.code() {
-                return Err(self.stop(code)?);
-            }
+        }
+        if let (true, Some(code)) = (self.run.stopped(), self.interrupt.code()) {
+            return Err(self.stop(code)?);
         }
         if self.run.stopped_early() {
             let stale = self.run.progress().stale;

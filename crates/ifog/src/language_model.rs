@@ -279,6 +279,18 @@ pub fn evaluate(
     part: PartName,
     pool: &Pool,
 ) -> Result<Evaluation, ModelError> {
+    evaluate_while(weights, level, corpus, part, pool, |_| true)
+}
+
+/// [`evaluate`] as far as `goes_on` wants it, which is asked after each window and told how many symbols were read.
+pub(crate) fn evaluate_while(
+    weights: &Packed<f32>,
+    level: Level,
+    corpus: &Corpus,
+    part: PartName,
+    pool: &Pool,
+    goes_on: impl Fn(u64) -> bool + Sync,
+) -> Result<Evaluation, ModelError> {
     let Some(pairs) = corpus.part(part) else {
         return Err(ModelError::NoPart("test"));
     };
@@ -296,6 +308,9 @@ pub fn evaluate(
             let targets = &window.targets[..window.counted];
             sum += softmax_cross_entropy(level, logits, vocabulary, targets, window.counted);
             chars += window.counted as u64;
+            if !goes_on(chars) {
+                break;
+            }
         }
         (sum, chars)
     });

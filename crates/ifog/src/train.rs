@@ -13,7 +13,7 @@ use crate::cost::{MemoryError, reserve, training_flops};
 use crate::fit::Fitter;
 use crate::fit::tying::start_tied;
 use crate::init::{chrono_biases, initial_parameters};
-use crate::language_model::{LanguageModel, evaluate};
+use crate::language_model::{Evaluation, LanguageModel, evaluate_while};
 use crate::learning_rate::LearningRate;
 use crate::parameters::Layout;
 use crate::pool::Pool;
@@ -136,10 +136,20 @@ impl Trainer {
     /// # Errors
     /// There is no such part.
     pub fn validate(&mut self) -> Result<f64, TrainError> {
+        Ok(self.validate_while(|_| true)?.loss)
+    }
+
+    /// [`Trainer::validate`] as far as `goes_on` wants it, which is told how many symbols were read.
+    pub(crate) fn validate_while(
+        &mut self,
+        goes_on: impl Fn(u64) -> bool + Sync,
+    ) -> Result<Evaluation, TrainError> {
         let (fitter, parameters) = (&mut self.fitter, &self.model.parameters);
         self.pool.install(|| fitter.load_evaluated(parameters));
-        let (weights, level) = (&fitter.weights, fitter.level);
-        Ok(evaluate(weights, level, &self.corpus, PartName::Val, &self.pool)?.loss)
+        let (weights, level, corpus) = (&fitter.weights, fitter.level, &self.corpus);
+        let evaluation =
+            evaluate_while(weights, level, corpus, PartName::Val, &self.pool, goes_on)?;
+        Ok(evaluation)
     }
 
     /// A sample of the model as it is, with averaged parameters if they are averaged.
@@ -234,13 +244,18 @@ impl Trainer {
     /// Training steps that take as long as a validation, which has no backward pass: a third of what it reads. 0 if that is so
     /// little that nobody waits for it.
     pub(crate) fn steps_per_validation(&self) -> u64 {
-        let part = self.corpus.part(PartName::Val);
-        let pairs = part.map_or(0, |part| part.pairs());
-        if pairs < BRIEF {
+        let symbols = self.validation_symbols();
+        if symbols < BRIEF {
             return 0;
         }
         let window = self.corpus.batch() * self.corpus.seq_len();
-        pairs.div_ceil(3 * window) as u64
+        symbols.div_ceil(3 * window as u64)
+    }
+
+    /// Symbols that a validation predicts.
+    pub(crate) fn validation_symbols(&self) -> u64 {
+        let part = self.corpus.part(PartName::Val);
+        part.map_or(0, |part| part.pairs() as u64)
     }
 
     /// Tells the schedule of a validation loss.
@@ -307,7 +322,7 @@ impl Trainer {
 }
 
 /// Symbols of a validation that even a large model reads in a moment.
-const BRIEF: usize = 5000;
+const BRIEF: u64 = 5000;
 
 #[cfg(test)]
 mod tests {
@@ -330,7 +345,6 @@ mod tests {
     pub(super) const TEXT: &[u8] =
         b"the fog comes in on little feet, it sits and looks and then moves on.\n";
 
-    /// Windows of 20 symbols, forward alone: a third each.
     #[test]
     fn the_constants_of_adam_are_the_usual_ones() {
         let config = TrainConfig::default();
@@ -347,6 +361,7 @@ mod tests {
         assert_eq!(sgd.optimizer(), OptimizerConfig::Sgd { momentum: 0.9 });
     }
 
+    /// Windows of 20 symbols, forward alone: a third each.
     #[test]
     fn a_validation_is_counted_in_steps_where_it_takes_long() {
         let steps = |symbols: usize| {

@@ -188,6 +188,37 @@ fn a_second_signal_ends_at_once() {
     assert_eq!(stderr, "");
 }
 
+/// A validation of seconds is given up, and made up for.
+#[test]
+fn a_signal_ends_a_validation() {
+    let folder = Folder::new();
+    // Three fifths of it are for validation.
+    folder.file("rhymes.txt", rhyme().repeat(500));
+    let settings = "--hidden 96 --batch 4 --seq-len 16 --threads 1 --val 0.6 --steps 2 --val-every 1";
+    let settings: Vec<&str> = settings.split_whitespace().collect();
+    let run = |out: &str| {
+        let files = ["rhymes.txt", "--out", out];
+        train(&folder, &[&files[..], &settings].concat())
+    };
+    let mut child = spawn(run("run"));
+    // The first validation, which is short, and a step; then comes the second, of all.
+    wait_for_lines(&mut child, &folder.path("run"), 2);
+    std::thread::sleep(Duration::from_millis(200));
+    let before = Instant::now();
+    signal(&child, "INT");
+    let (status, stderr) = end(child);
+    assert_eq!(status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("stopped after step 1,"), "{stderr}");
+    let stopping = before.elapsed();
+    let before = Instant::now();
+    train(&folder, &["--resume", "run"]).run().succeeded();
+    // Two validations and a step; starting and reading the text beside them.
+    assert!(before.elapsed() > 3 * stopping, "{stopping:?}");
+    run("whole").run().succeeded();
+    let model = |run: &str| fs::read(folder.path(run).join("model.safetensors")).unwrap();
+    assert!(model("run") == model("whole"));
+}
+
 /// As `timeout` does: to its child, and to the group that the child is in.
 #[test]
 fn a_signal_that_comes_twice_is_one() {

@@ -14,7 +14,7 @@ pub struct Progress {
     pub step: u64,
     /// Passes over the training part, in fractions.
     pub epoch: f64,
-    /// Validation loss of the untrained model; NaN before.
+    /// Validation loss of the model before the first step, of an untrained one over some 65,536 symbols at most; NaN before.
     pub initial_val: f64,
     /// The last one.
     pub last_val: f64,

@@ -1,11 +1,13 @@
 //! A whole run as an iterator: steps, validations, saves, until it is over.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{MAX_FILE_BYTES, MODEL_FILE};
 use crate::fit::StateError;
-use crate::language_model::LanguageModel;
+use crate::language_model::{Evaluation, LanguageModel};
 use crate::regular_file::read_regular;
 use crate::train::checkpoints::Checkpoints;
 use crate::train::pace::{Moment, Pace};
@@ -36,6 +38,9 @@ pub struct Run {
     pace: Pace,
     progress: Progress,
     clocks: Clocks,
+    stop: Option<Arc<AtomicBool>>,
+    /// Whether that ended it.
+    stopped: bool,
     /// After an error there is nothing more.
     ended: bool,
 }
@@ -64,7 +69,7 @@ pub enum Interval {
 pub enum Event {
     /// A training step.
     Stepped(StepReport),
-    /// A validation; the first is of the untrained model.
+    /// A validation; the first is of the untrained model, and reads some 65,536 symbols at most.
     Validated(Validation),
     /// The training state was saved to this file.
     Saved(PathBuf),
@@ -122,8 +127,18 @@ impl Run {
                 validated: now,
                 saved: now,
             },
+            stop: None,
+            stopped: false,
             ended: false,
         }
+    }
+
+    /// The run ends once `stop` is true: a step is finished, a validation given up after the window it is at. [`Run::save`] then keeps
+    /// what was done; a resumed run makes up for the validation.
+    #[must_use]
+    pub fn stopping_on(mut self, stop: Arc<AtomicBool>) -> Self {
+        self.stop = Some(stop);
+        self
     }
 
     /// The run with its directory.
@@ -283,12 +298,18 @@ impl Run {
         let started = self.progress.step > 0;
         let validated = self.progress.validated == Some(self.progress.step);
         if !validated && (!started || self.pace.validates(&now)) {
-            return self.validate().map(|v| Some(Event::Validated(v)));
+            let validation = self.validate()?;
+            self.stopped = validation.is_none();
+            return Ok(validation.map(Event::Validated));
         }
         if self.save_due(validated) {
             return Ok(self.save()?.map(Event::Saved));
         }
         if self.is_over() {
+            return Ok(None);
+        }
+        if asked(self.stop.as_deref()) {
+            self.stopped = true;
             return Ok(None);
         }
         self.step().map(|report| Some(Event::Stepped(report)))
@@ -305,12 +326,24 @@ impl Run {
         Ok(report)
     }
 
-    fn validate(&mut self) -> Result<Validation, TrainError> {
+    /// Nothing if it was given up.
+    fn validate(&mut self) -> Result<Option<Validation>, TrainError> {
         let before = Instant::now();
-        let loss = self.trainer.validate()?;
-        self.progress.validation = before.elapsed();
-        self.clocks.validated = Instant::now();
         let (step, epoch) = (self.progress.step, self.progress.epoch);
+        let guesses = step == 0 && !self.trainer.began_trained();
+        let all = self.trainer.validation_symbols();
+        let enough = if guesses { all.min(GUESSES) } else { all };
+        let stop = self.stop.as_deref();
+        if asked(stop) {
+            return Ok(None);
+        }
+        let goes_on = |read| read < enough && !asked(stop);
+        let Evaluation { loss, chars, .. } = self.trainer.validate_while(goes_on)?;
+        if chars < enough {
+            return Ok(None);
+        }
+        self.progress.validation = before.elapsed().mul_f64(all as f64 / chars as f64);
+        self.clocks.validated = Instant::now();
         if !loss.is_finite() {
             let what = "validation loss".to_owned();
             return Err(TrainError::Diverged { step, what });
@@ -336,12 +369,12 @@ impl Run {
         if best {
             progress.best_val = loss;
         }
-        Ok(Validation {
+        Ok(Some(Validation {
             step,
             epoch,
             loss,
             best,
-        })
+        }))
     }
 
     fn save_due(&self, validated: bool) -> bool {
@@ -362,6 +395,12 @@ impl Run {
     pub fn is_over(&self) -> bool {
         self.ended
             || self.progress.step > 0 && (self.pace.is_over(&self.now()) || self.stopped_early())
+    }
+
+    /// Whether it ended before its end, as [`Run::stopping_on`] lets it.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.stopped
     }
 
     /// Whether it ended, or will end now, because validation did not improve for as long as the settings allow.
@@ -393,6 +432,13 @@ impl Iterator for Run {
         event.transpose()
     }
 }
+
+fn asked(stop: Option<&AtomicBool>) -> bool {
+    stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+}
+
+/// Of so many symbols the loss of an untrained model, which is about that of guessing, says enough.
+const GUESSES: u64 = 1 << 16;
 
 #[cfg(test)]
 mod tests {
@@ -500,6 +546,81 @@ mod tests {
         assert_eq!(again.progress().best_val, run.progress().best_val);
         assert_eq!(again.progress().digest, run.progress().digest);
         assert!(again.progress().validation > Duration::ZERO);
+    }
+
+    /// A stop leaves a validation unfinished, and nothing of it is lost.
+    #[test]
+    fn a_stopped_run_goes_on_to_the_same_bits() {
+        let whole = tempfile::tempdir().unwrap();
+        assert!(start(whole.path()).all(|event| event.is_ok()));
+        let directory = tempfile::tempdir().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        // Before the first validation, between steps, and between the last step and its validation.
+        for (at, done) in [(0, 0), (7, 7), (100, 100)] {
+            stop.store(false, Ordering::Relaxed);
+            let mut run = start(directory.path()).stopping_on(Arc::clone(&stop));
+            if at > 0 {
+                run.resume(&Checkpoints::new(directory.path(), 2)).unwrap();
+            }
+            while run.progress().step < at {
+                run.next().unwrap().unwrap();
+            }
+            stop.store(true, Ordering::Relaxed);
+            assert!(run.next().is_none() && run.stopped() && run.next().is_none());
+            assert_eq!(run.progress().step, done);
+            assert_ne!(run.progress().validated, Some(done));
+            run.save().unwrap();
+        }
+        let mut last = start(directory.path()).stopping_on(Arc::new(AtomicBool::new(false)));
+        last.resume(&Checkpoints::new(directory.path(), 2)).unwrap();
+        assert!(last.by_ref().all(|event| event.is_ok()) && !last.stopped());
+        let model = |of: &Path| std::fs::read(of.join(MODEL_FILE)).unwrap();
+        assert!(model(directory.path()) == model(whole.path()));
+    }
+
+    /// What is over is not stopped.
+    #[test]
+    fn a_run_asked_to_stop_at_its_end_is_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut run = start(directory.path()).stopping_on(Arc::clone(&stop));
+        while run.progress().validated != Some(100) {
+            run.next().unwrap().unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(matches!(run.next(), Some(Ok(Event::Saved(_)))));
+        assert!(run.next().is_none() && !run.stopped());
+    }
+
+    /// Guesses are not worth the time of reading all.
+    #[test]
+    fn the_validation_of_an_untrained_model_is_short() {
+        let config = TrainConfig {
+            hidden: 8,
+            layers: 1,
+            batch: 50,
+            steps: Some(1),
+            threads: 1,
+            ..TrainConfig::default()
+        };
+        let text = b"the fog comes in on little feet.\n".repeat(25_000);
+        let mut trainer = Trainer::new(config, &text).unwrap();
+        let all = trainer.validation_symbols();
+        assert!(all > GUESSES);
+        let some = trainer.validate_while(|read| read < GUESSES).unwrap();
+        assert!((GUESSES..GUESSES + 50 * 50).contains(&some.chars));
+        let whole = trainer.validate().unwrap();
+        let mut run = Run::new(trainer);
+        let Some(Ok(Event::Validated(first))) = run.next() else {
+            panic!("it begins with a validation");
+        };
+        assert_eq!(first.loss, some.loss);
+        assert_ne!(first.loss, whole);
+        run.next().unwrap().unwrap();
+        let Some(Ok(Event::Validated(last))) = run.next() else {
+            panic!("it ends with a validation");
+        };
+        assert_eq!(last.loss, run.trainer.validate().unwrap());
     }
 
     #[test]
