@@ -5,7 +5,7 @@ LEVELS := $(shell grep -q avx512dq /proc/cpuinfo 2>/dev/null && echo avx2) scala
 FUZZ_SECONDS ?= 20
 FUZZ_TARGETS := product cell_forward checkpoint corpus training_state run_config forecaster series
 
-.PHONY: check test test-features test-single test-levels planted machine-code instructions bench bench-test peers faults view-pages fuzz-smoke package exhaustive
+.PHONY: check test test-features test-single test-levels unoptimised planted machine-code instructions bench bench-test peers faults view-pages fuzz-smoke package exhaustive
 
 check: ## format, lints, docs: warnings are errors
 	$(CARGO) fmt --all --check
@@ -22,6 +22,9 @@ test-features: ## the kernels on `core` and `alloc` alone; `make test` has all o
 
 test-single: ## the model compiled without threads; `make check` only compiles it
 	$(CARGO) test -p ifog --no-default-features --lib
+
+unoptimised: ## the kernels as the debug build of what embeds them has them: no call overflows the stack of a thread
+	$(CARGO) test --profile unoptimised -p ifog-kernels --test stack
 
 test-levels: ## the suites that compute, once for each instruction set of this machine but the best
 	CARGO="$(CARGO)" tests/scripts/levels.py $(LEVELS)

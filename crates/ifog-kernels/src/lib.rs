@@ -145,7 +145,8 @@
 //! There is no required dependency. With one thread calls allocate nothing once their buffers exist; `unsafe` stays in this crate.
 //! A target needs compare-and-swap of pointers (`target_has_atomic = "ptr"`).
 //!
-//! Unoptimised, the kernels keep nothing in registers. The workspace that embeds them wants for its debug builds:
+//! Unoptimised, the kernels keep nothing in registers and are many times slower. The workspace that embeds them wants for its
+//! debug builds:
 //!
 //! ```toml
 //! [profile.dev.package.ifog-kernels]

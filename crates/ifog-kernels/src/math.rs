@@ -122,7 +122,7 @@ fn each<S: Simd, F: OfVector>(s: S, values: &mut [S::Elem]) {
     unsafe { s.store_first(p, F::of(s, s.load_first(p, n)), n) };
 }
 
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 pub(crate) fn exp_v<S: Simd>(s: S, x: S::V) -> S::V {
     let k = constants::<S>();
     let x = s.max(s.splat(k.exp_min), s.min(s.splat(k.exp_max), x));
@@ -138,7 +138,7 @@ pub(crate) fn exp_v<S: Simd>(s: S, x: S::V) -> S::V {
     s.mul(s.mul(p, s.pow2(half)), s.pow2(s.add(rest, magic)))
 }
 
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 pub(crate) fn sigmoid_v<S: Simd>(s: S, x: S::V) -> S::V {
     let k = constants::<S>();
     if s.any_lt(x, s.splat(-k.sigmoid_max)) {
@@ -151,7 +151,7 @@ pub(crate) fn sigmoid_v<S: Simd>(s: S, x: S::V) -> S::V {
 }
 
 /// [`sigmoid_v`] of any numbers, with the same bits. A gate that is so firmly shut is rare enough for a branch.
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 fn far_sigmoid_v<S: Simd>(s: S, x: S::V) -> S::V {
     let k = constants::<S>();
     let zero = s.splat(S::Elem::ZERO);
@@ -164,7 +164,7 @@ fn far_sigmoid_v<S: Simd>(s: S, x: S::V) -> S::V {
     s.div(numerator, denominator)
 }
 
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 pub(crate) fn tanh_v<S: Simd>(s: S, x: S::V) -> S::V {
     let k = constants::<S>();
     let one = s.splat(S::Elem::ONE);
@@ -181,7 +181,7 @@ pub(crate) fn tanh_v<S: Simd>(s: S, x: S::V) -> S::V {
 }
 
 /// x = n·ln 2 + r, n integral, |r| ≤ ln 2/2 but for rounding.
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 fn reduce<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     let k = constants::<S>();
     let magic = s.splat(k.magic);
@@ -197,7 +197,7 @@ fn reduce<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
 /// rounding of eʳ and of the denominator may both count. Sigmoid is a quotient of the denominator alone: there
 /// q = eʳ − 1 and what base + 2ⁿ has lost in rounding (at n = 24 in f32: all of the 1) are added to that sum, which is
 /// rounded once. Either way it is a chain of 10 operations, which is what a small step waits for.
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 fn plus_exp<S: Simd, const TWICE: bool>(s: S, base: S::V, x: S::V, shift: S::V) -> S::V {
     let k = constants::<S>();
     let e = S::Elem::from_f64;
@@ -223,7 +223,7 @@ fn plus_exp<S: Simd, const TWICE: bool>(s: S, base: S::V, x: S::V, shift: S::V) 
 
 /// c₀·xᵈ + … + c_d with the steps of [`horner`] two at a time (Knuth, TAOCP 2, 4.6.4): half the chain. With `TWICE`, coefficient
 /// j from the end times 2^(j + 1).
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 fn pairs<S: Simd, const TWICE: bool>(
     s: S,
     x: S::V,
@@ -252,7 +252,7 @@ fn pairs<S: Simd, const TWICE: bool>(
 }
 
 /// c₀·xᵈ + … + c_d, coefficients from the highest power down (Horner 1819).
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 fn horner<S: Simd>(s: S, x: S::V, coefficients: &'static [S::Elem]) -> S::V {
     let mut acc = s.splat(coefficients[0]);
     for c in &coefficients[1..] {

@@ -94,7 +94,7 @@ pub(crate) const fn most_rows(accumulators: usize, vectors: usize) -> usize {
 /// # Safety
 /// The first MR rows of the tile are valid: starts readable and outs writable for NV vectors, left values and right rows
 /// readable for every k of the runs.
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 pub(crate) unsafe fn tile_body<S: Simd, const MR: usize, const NV: usize, const AHEAD: u8>(
     s: S,
     tile: &Tile<S::Elem>,

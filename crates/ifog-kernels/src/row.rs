@@ -14,7 +14,7 @@ use crate::tile::{Panel, Product, TileOp, sweep, vectors};
 ///
 /// # Safety
 /// As for [`sweep`].
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 pub(crate) unsafe fn sweep_row<S: Simd, Op: TileOp<S>>(
     s: S,
     op: &Op,
@@ -32,7 +32,7 @@ pub(crate) unsafe fn sweep_row<S: Simd, Op: TileOp<S>>(
 ///
 /// # Safety
 /// As for [`sweep`].
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 pub(crate) unsafe fn row_panel<S: Simd, Op: TileOp<S>>(
     s: S,
     op: &Op,
@@ -55,7 +55,7 @@ pub(crate) unsafe fn row_panel<S: Simd, Op: TileOp<S>>(
 ///
 /// # Safety
 /// As for [`sweep`].
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 unsafe fn row_tile<S: Simd, Op: TileOp<S>, const NV: usize>(
     s: S,
     op: &Op,
@@ -127,7 +127,7 @@ pub(crate) unsafe fn sweep_of<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>, const 
 ///
 /// # Safety
 /// As for [`sweep`]; each panel is of NV vectors.
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 unsafe fn sweep_pairs<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>, const NV: usize>(
     s: S,
     op: &Op,
@@ -162,7 +162,7 @@ unsafe fn sweep_pairs<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>, const NV: usiz
 ///
 /// # Safety
 /// As for [`sweep_pairs`].
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 unsafe fn row_pair<S, T, Op, const NV: usize>(
     (s, t): (S, T),
     op: &Op,

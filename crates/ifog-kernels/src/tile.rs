@@ -162,7 +162,7 @@ impl<'a, E: Element> Product<'a, E> {
 /// # Safety
 /// The left sides are valid for `rows`; the right sides have the same panels, and hold the rows that are asked of them;
 /// `op` is valid for the rows and panels.
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>>(
     s: S,
     op: &Op,
@@ -193,7 +193,7 @@ pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>>(
 ///
 /// # Safety
 /// As for [`sweep`].
-#[inline(always)]
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
 unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
     s: S,
     op: &Op,

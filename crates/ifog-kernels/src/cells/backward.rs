@@ -242,7 +242,7 @@ impl<S: Simd, C: CellBackward> TileOp<S> for Recur<S::Elem, C> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         let args = &self.args;
         let h = args.hidden;

@@ -24,7 +24,7 @@ use crate::tile::{self, Panel, Product, Rows, TileOp, sweep};
 pub(crate) struct Gru;
 
 impl CellForward for Gru {
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn step<S: Simd, const PAIRS: bool>(
         s: S,
         args: &forward::Forward<S::Elem>,
@@ -81,7 +81,7 @@ impl<S: Simd> TileOp<S> for ForwardGates<S::Elem> {
         unsafe { self.step.init(row).add(panel.unit * 2) }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         let h = self.step.hidden;
         let blocks = panel.vectors / 2;
@@ -112,7 +112,7 @@ impl<S: Simd> TileOp<S> for ForwardCandidate<S::Elem> {
         unsafe { self.step.init(row).add(self.offset + panel.unit) }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         let h = self.step.hidden;
         let one = s.splat(S::Elem::ONE);
@@ -149,7 +149,7 @@ impl CellBackward for Gru {
     }
 
     /// da_z and da_h in the place of z and h~, dh' ⊙ (1 − z) in the carry; r stays.
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn gates<S: Simd>(s: S, step: &StepBack<S::Elem>, row: usize, unit: usize, dh: S::V) {
         let one = s.splat(S::Elem::ONE);
         // SAFETY: the caller vouches for row and unit.
@@ -211,7 +211,7 @@ impl<S: Simd> TileOp<S> for BackwardReset<S::Elem> {
         unsafe { tile::zeros(s, panel, slot) }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         let one = s.splat(S::Elem::ONE);
         for v in 0..panel.vectors {

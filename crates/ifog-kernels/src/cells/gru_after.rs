@@ -28,7 +28,7 @@ pub(crate) struct GruAfter;
 impl CellForward for GruAfter {
     const FUSES: bool = false;
 
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn step<S: Simd, const PAIRS: bool>(
         s: S,
         args: &forward::Forward<S::Elem>,
@@ -71,7 +71,7 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
         slot
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         let h = self.step.hidden;
         let unit = panel.unit;
@@ -95,7 +95,7 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
     }
 
     /// n and h' from z and the argument of tanh.
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn conclude(&self, s: S, row: usize, panel: Panel, left: *const S::Elem) {
         let h = self.step.hidden;
         let unit = panel.unit;
@@ -141,7 +141,7 @@ impl CellBackward for GruAfter {
     }
 
     /// The gate gradients in the place of r, z, n, q; dh' ⊙ z in the carry.
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn gates<S: Simd>(s: S, step: &StepBack<S::Elem>, row: usize, unit: usize, dh: S::V) {
         let one = s.splat(S::Elem::ONE);
         // SAFETY: the caller vouches for row and unit.

@@ -26,7 +26,7 @@ use crate::tile::{self, Panel, Product, Rows, TileOp};
 pub(crate) struct Lstm;
 
 impl CellForward for Lstm {
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn step<S: Simd, const PAIRS: bool>(
         s: S,
         args: &forward::Forward<S::Elem>,
@@ -66,7 +66,7 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
         unsafe { self.step.init(row).add(panel.unit * 4) }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         let h = self.step.hidden;
         let unit = panel.unit;
@@ -94,7 +94,7 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
     }
 
     /// h' from o and c'.
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn conclude(&self, s: S, row: usize, panel: Panel, left: *const S::Elem) {
         // SAFETY: the caller vouches for row and panel; `finish` has left two vectors.
         unsafe {
@@ -120,7 +120,7 @@ impl CellBackward for Lstm {
     }
 
     /// The gate gradients of one row and vector of units, in the place of the gates; dc in the carry.
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn gates<S: Simd>(s: S, step: &StepBack<S::Elem>, row: usize, unit: usize, dh: S::V) {
         let one = s.splat(S::Elem::ONE);
         // SAFETY: the caller vouches for row and unit.

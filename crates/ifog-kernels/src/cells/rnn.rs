@@ -18,7 +18,7 @@ use crate::tile::{self, Panel, Product, Rows, TileOp, sweep};
 pub(crate) struct Rnn;
 
 impl CellForward for Rnn {
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn step<S: Simd, const PAIRS: bool>(
         s: S,
         _args: &forward::Forward<S::Elem>,
@@ -45,7 +45,7 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
         unsafe { self.step.init(row).add(panel.unit) }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         for v in 0..panel.vectors {
             let unit = panel.unit + v * S::LANES;
@@ -71,7 +71,7 @@ impl CellBackward for Rnn {
     }
 
     /// The gate gradient of one row and vector of units, h' from the tape.
-    #[inline(always)]
+    #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn gates<S: Simd>(s: S, step: &StepBack<S::Elem>, row: usize, unit: usize, dh: S::V) {
         let one = s.splat(S::Elem::ONE);
         // SAFETY: the caller vouches for row and unit.
