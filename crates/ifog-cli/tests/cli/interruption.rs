@@ -194,7 +194,8 @@ fn a_signal_ends_a_validation() {
     let folder = Folder::new();
     // Three fifths of it are for validation.
     folder.file("rhymes.txt", rhyme().repeat(500));
-    let settings = "--hidden 96 --batch 4 --seq-len 16 --threads 1 --val 0.6 --steps 2 --val-every 1";
+    let settings =
+        "--hidden 96 --batch 4 --seq-len 16 --threads 1 --val 0.6 --steps 2 --val-every 1";
     let settings: Vec<&str> = settings.split_whitespace().collect();
     let run = |out: &str| {
         let files = ["rhymes.txt", "--out", out];
