@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ifog::Cell;
+use ifog::pool::MOST_THREADS;
 
 use crate::bench::Bench;
 pub(crate) use train::{Train, interval};
@@ -103,7 +104,7 @@ pub(crate) struct Eval {
     #[arg(long, default_value = "val")]
     pub(crate) split_part: SplitPart,
     /// Threads; without it, all of the machine. The result does not depend on it.
-    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    #[arg(long, value_parser = threads, value_name = "N")]
     pub(crate) threads: Option<usize>,
     /// Print {"loss","bits_per_char","perplexity","chars","part"}, the loss in nats.
     #[arg(long)]
@@ -157,6 +158,14 @@ pub(crate) fn cell_parser() -> impl TypedValueParser<Value = Cell> {
     let names = [Cell::Lstm, Cell::Gru, Cell::GruAfter, Cell::Rnn].map(Cell::name);
     PossibleValuesParser::new(names)
         .try_map(|name| Cell::named(&name).ok_or("there is no such cell"))
+}
+
+/// Of threads; each costs memory for its stack and its scratch.
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
+    match whole(text) {
+        Ok(number @ 1..=MOST_THREADS) => Ok(number),
+        _ => Err(format!("give a whole number from 1 to {MOST_THREADS}")),
+    }
 }
 
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {

@@ -14,7 +14,7 @@ use ifog::flow::{Flow, FlowConfig};
 use ifog::train::{TrainConfig, TrainError, Trainer};
 use ifog::vocabulary::{Mode, Vocabulary};
 
-use crate::args::{at_least_one, positive, seconds};
+use crate::args::{at_least_one, positive, seconds, threads};
 use crate::failure::Failure;
 use crate::output::{counted, log, printable};
 use crate::picture_file::ReportOptions;
@@ -56,7 +56,7 @@ pub(crate) struct Compare {
     #[arg(long, default_value_t = 50, value_parser = at_least_one, value_name = "N")]
     pub(crate) seq_len: usize,
     /// Threads; without it, all of the machine.
-    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    #[arg(long, value_parser = threads, value_name = "N")]
     pub(crate) threads: Option<usize>,
     #[command(flatten)]
     pub(crate) report: ReportOptions,
@@ -102,6 +102,9 @@ pub(crate) fn run(args: &Compare) -> Result<(), Failure> {
         .into_iter()
         .map(|c| c.finish(args, common_steps, &text));
     let cells: Vec<Run> = finished.collect::<Result<_, _>>()?;
+    let hurried = hurried(budget.spent(), args.budget, common_steps);
+    hurried.iter().for_each(log);
+    notes.extend(hurried);
     let report = Report {
         corpus: name,
         seconds: budget.spent(),
@@ -139,6 +142,17 @@ fn unmet(asked: usize, contestants: &[Contestant]) -> Option<String> {
         format!(
             "no widths give all cells {}: the nearest give {least} to {most}",
             counted(asked, "parameter")
+        )
+    })
+}
+
+/// That the budget was no time to learn in.
+fn hurried(spent: f64, budget: f64, steps: u64) -> Option<String> {
+    (spent > 1.2 * budget || steps < FEW_STEPS).then(|| {
+        format!(
+            "only {} of each cell in {spent:.0} seconds, as validations and the look at each cell at the end take long of this text: give a \
+             --budget that is several times larger",
+            counted(steps as usize, "step")
         )
     })
 }
@@ -339,6 +353,8 @@ const VALIDATED: f64 = 0.1;
 const MOST_VALIDATED: f64 = 120_000.0;
 /// Share by which parameters may differ from those asked for without a word.
 const NEAR: f64 = 0.05;
+/// With fewer steps no cell has begun to learn.
+const FEW_STEPS: u64 = 20;
 /// Steps that gradients are followed back.
 const LAGS: usize = 50;
 const SAMPLE: usize = 300;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ifog::train::{ScheduleName, TrainConfig, Trainer};
+use ifog::train::{Run, ScheduleName, TrainConfig, Trainer};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -25,7 +25,9 @@ struct Forecast {
     gflops: f64,
     steps_per_epoch: u64,
     seconds_per_epoch: f64,
-    /// Until the first of its limits; validation and saving are not in it.
+    /// A validation.
+    seconds_per_validation: f64,
+    /// Until the first of its limits, with the validations; saving and samples are not in it.
     seconds_in_all: Option<f64>,
 }
 
@@ -56,12 +58,19 @@ pub(crate) fn forecast(mut trainer: Trainer, process: u64, json: bool) -> Result
     }
     let seconds = started.elapsed().as_secs_f64();
     let per_step = seconds / f64::from(steps);
+    let before = Instant::now();
     trainer.validate()?;
+    let validation = before.elapsed().as_secs_f64();
     let memory = trainer.memory();
+    let (steps, max_seconds) = (trainer.total_steps(), trainer.config().max_seconds);
     let chars_per_s = characters as f64 / seconds;
     let (flops, per_epoch) = (trainer.flops_per_character(), trainer.steps_per_epoch());
+    let parameters = trainer.model().parameters();
+    let memory_total = memory::predicted(&trainer, process);
+    let validations = Run::new(trainer).validations().unwrap_or_default() as f64;
+    let of_steps = steps.map(|steps| per_step * steps as f64 + validation * validations);
     let forecast = Forecast {
-        parameters: trainer.model().parameters(),
+        parameters,
         flops_per_char: flops,
         memory: memory
             .parts()
@@ -70,19 +79,17 @@ pub(crate) fn forecast(mut trainer: Trainer, process: u64, json: bool) -> Result
             .chain([("process itself", u128::from(process))])
             .map(|(name, bytes)| Part { name, bytes })
             .collect(),
-        memory_total: memory::predicted(&trainer, process),
+        memory_total,
         peak_measured: peak_bytes(),
         chars_per_s,
         gflops: chars_per_s * flops as f64 / 1e9,
         steps_per_epoch: per_epoch,
         seconds_per_epoch: per_step * per_epoch as f64,
-        seconds_in_all: [
-            trainer.total_steps().map(|steps| per_step * steps as f64),
-            trainer.config().max_seconds,
-        ]
-        .into_iter()
-        .flatten()
-        .reduce(f64::min),
+        seconds_per_validation: validation,
+        seconds_in_all: [of_steps, max_seconds]
+            .into_iter()
+            .flatten()
+            .reduce(f64::min),
     };
     if json {
         return print_json(&forecast);
@@ -110,6 +117,10 @@ pub(crate) fn forecast(mut trainer: Trainer, process: u64, json: bool) -> Result
         "an epoch              {} steps, {}",
         forecast.steps_per_epoch,
         clock(forecast.seconds_per_epoch)
+    ))?;
+    print_line(format!(
+        "a validation          {}",
+        clock(forecast.seconds_per_validation)
     ))?;
     match forecast.seconds_in_all {
         Some(seconds) => print_line(format!("the run               {}", clock(seconds))),

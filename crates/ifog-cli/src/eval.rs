@@ -33,7 +33,9 @@ pub(crate) fn run(args: &Eval) -> Result<(), Failure> {
     };
     let found = model.evaluate_text(&text, part, args.threads.unwrap_or(0))?;
     if found.part == PartName::Train {
-        log("the text has no part for validation: this is the loss on what is trained on");
+        log(
+            "the text is too short for a part for validation: this is the loss on what a training would read; --split-part all reads all of it",
+        );
     }
     let loss = Nats(found.loss);
     let report = Report {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ifog::language_model::LanguageModel;
+use ifog::vocabulary::Symbol;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::args::Info;
 use crate::failure::Failure;
@@ -24,7 +26,8 @@ struct Report<'a> {
     vocabulary: VocabularyReport,
     parameters: usize,
     tensors: Vec<TensorReport>,
-    training: BTreeMap<&'a str, &'a str>,
+    /// Numbers where they are numbers.
+    training: BTreeMap<&'a str, Value>,
     digest: &'a str,
 }
 
@@ -32,16 +35,19 @@ struct Report<'a> {
 struct VocabularyReport {
     kind: String,
     size: usize,
+    /// Characters, or bytes as numbers.
+    symbols: Vec<Value>,
     /// Printable, escaped as in Rust.
-    symbols: Vec<String>,
+    #[serde(skip)]
+    printable: Vec<String>,
 }
 
 /// The first symbols: a vocabulary may have thousands.
 impl fmt::Display for VocabularyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.symbols.len().min(SYMBOLS_SHOWN);
-        f.write_str(&self.symbols[..shown].join(" "))?;
-        match self.symbols.len() - shown {
+        let shown = self.printable.len().min(SYMBOLS_SHOWN);
+        f.write_str(&self.printable[..shown].join(" "))?;
+        match self.printable.len() - shown {
             0 => Ok(()),
             more => write!(f, " and {more} more"),
         }
@@ -69,10 +75,8 @@ pub(crate) fn run(args: &Info) -> Result<(), Failure> {
         vocabulary: VocabularyReport {
             kind: vocabulary.kind().to_string(),
             size: vocabulary.len(),
-            symbols: vocabulary
-                .symbols()
-                .map(|symbol| symbol.to_string())
-                .collect(),
+            symbols: vocabulary.symbols().map(symbol_value).collect(),
+            printable: vocabulary.symbols().map(|s| s.to_string()).collect(),
         },
         parameters: model.parameters(),
         tensors: model
@@ -82,7 +86,7 @@ pub(crate) fn run(args: &Info) -> Result<(), Failure> {
         training: model
             .record()
             .iter()
-            .map(|(key, value)| (&**key, &**value))
+            .map(|(key, value)| (&**key, number_or_text(value)))
             .collect(),
         digest: model.digest(),
     };
@@ -115,9 +119,27 @@ pub(crate) fn run(args: &Info) -> Result<(), Failure> {
     }
     print_line("training")?;
     for (key, value) in &report.training {
-        print_line(format!("  {key:<24} {value}"))?;
+        match value {
+            Value::String(text) => print_line(format!("  {key:<24} {text}"))?,
+            number => print_line(format!("  {key:<24} {number}"))?,
+        }
     }
     Ok(())
+}
+
+fn symbol_value(symbol: Symbol) -> Value {
+    match symbol {
+        Symbol::Byte(byte) => byte.into(),
+        Symbol::Character(c) => c.to_string().into(),
+    }
+}
+
+/// A seed may be larger than what JSON's readers keep of a number: it stays a number, with all its digits.
+fn number_or_text(value: &str) -> Value {
+    match serde_json::from_str(value) {
+        Ok(Value::Number(number)) => Value::Number(number),
+        _ => Value::String(value.to_owned()),
+    }
 }
 
 /// Four lines of a terminal or so.

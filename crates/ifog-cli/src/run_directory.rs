@@ -160,7 +160,13 @@ impl RunDirectory {
 
     /// The model that the run began with.
     pub(crate) fn start(&self) -> Result<LanguageModel, Failure> {
-        Ok(LanguageModel::load(&self.path.join(START))?)
+        let start = self.path.join(START);
+        LanguageModel::load(&start).map_err(|error| {
+            Failure::work(format!(
+                "{error}; the run began with this model: put it back as {}",
+                start.display()
+            ))
+        })
     }
 
     /// Refuses a model without a training state beside it, which a run from the beginning would replace. One that has learnt nothing

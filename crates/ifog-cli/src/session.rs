@@ -96,17 +96,22 @@ impl Session {
             ));
         }
         self.progress.finish(&self.status());
-        let (best, initial) = (
-            self.run.progress().best_val,
-            self.run.progress().initial_val,
-        );
-        if best >= initial && best.is_finite() {
-            self.progress.note(format!(
-                "no validation was better than that before the first step, {}: it did not learn; try a lower --lr",
-                Nats(initial)
-            ));
+        if let Some(note) = self.learnt_nothing() {
+            self.progress.note(note);
         }
         Ok(())
+    }
+
+    /// That it was in vain.
+    pub(crate) fn learnt_nothing(&self) -> Option<String> {
+        let done = self.run.progress();
+        let (best, initial) = (done.best_val, done.initial_val);
+        (best >= initial && best.is_finite()).then(|| {
+            format!(
+                "no validation was better than that before the first step, {}: it did not learn; try a lower --lr",
+                Nats(initial)
+            )
+        })
     }
 
     /// The run.

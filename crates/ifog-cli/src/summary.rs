@@ -60,6 +60,7 @@ impl Summary {
         let run = session.run();
         let (trainer, done) = (run.trainer(), run.progress());
         notes.extend(trainer.notes());
+        notes.extend(session.learnt_nothing());
         Self {
             best_val_loss: done.best_val,
             final_train_loss: done.train_loss(),

@@ -9,7 +9,7 @@ use ifog::tasks::Task as Problem;
 use ifog::tasks::trainer::{JUDGED, TaskConfig, TaskStep, TaskTrainer};
 use serde::Serialize;
 
-use crate::args::{at_least_one, cell_parser, positive, seconds, share, whole};
+use crate::args::{at_least_one, cell_parser, positive, seconds, share, threads, whole};
 use crate::chart::{Axis, Chart, Mark, Series};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -68,7 +68,7 @@ pub(crate) struct Task {
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     pub(crate) sequences: Option<usize>,
     /// Threads; without it, all of the machine. The result does not depend on it.
-    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    #[arg(long, value_parser = threads, value_name = "N")]
     pub(crate) threads: Option<usize>,
     #[command(flatten)]
     pub(crate) report: ReportOptions,
@@ -120,6 +120,11 @@ pub(crate) fn run(args: &Task) -> Result<(), Failure> {
     args.report.check()?;
     level::level()?;
     let config = args.config();
+    if args.chrono.is_some_and(|chrono| chrono > 0) && config.cell == Cell::Rnn {
+        return Err(Failure::usage(
+            "--chrono biases gates, and an RNN has none: choose another --cell".to_owned(),
+        ));
+    }
     let mut trainer = TaskTrainer::new(config).map_err(Failure::of)?;
     let interrupt = Interrupt::watch()?;
     let started = Instant::now();

@@ -302,10 +302,6 @@ fn build(
     model: Option<&LanguageModel>,
     progress: &Progress,
 ) -> Result<Trainer, Failure> {
-    let start = |config: &TrainConfig| match model {
-        Some(model) => Trainer::from_model(config.clone(), &corpus.text, model),
-        None => Trainer::new(config.clone(), &corpus.text),
-    };
     let unlimited =
         config.epochs.is_none() && config.steps.is_none() && config.max_seconds.is_none();
     if unlimited && corpus.embedded {
@@ -313,7 +309,11 @@ fn build(
     } else if unlimited {
         config.epochs = Some(DEFAULT_EPOCHS);
     }
-    let mut trainer = start(config).map_err(Failure::of)?;
+    let trainer = match model {
+        Some(model) => Trainer::from_model(config.clone(), &corpus.text, model),
+        None => Trainer::new(config.clone(), &corpus.text),
+    };
+    let mut trainer = trainer.map_err(Failure::of)?;
     if let Some(note) = decided(config, trainer.config()) {
         progress.note(note);
     }
@@ -335,11 +335,8 @@ fn build(
     } else if unlimited {
         let steps = trainer.total_steps().unwrap_or_default();
         if steps < FEWEST_DEFAULT_STEPS {
-            config.epochs = None;
-            config.steps = Some(FEWEST_DEFAULT_STEPS);
-            // Both at once would take twice the memory.
-            drop(trainer);
-            trainer = start(config).map_err(Failure::of)?;
+            trainer.end_after(FEWEST_DEFAULT_STEPS);
+            config.clone_from(trainer.config());
         }
         progress.note(format!(
             "no length given: training for {DEFAULT_EPOCHS} epochs, but at least \

@@ -99,6 +99,8 @@ pub(crate) fn run(args: &View) -> Result<(), Failure> {
     let text = text_for(&model, args.text.as_deref(), symbols, args.seed)?;
     let tokens = model.vocabulary().encode_first(&text, symbols)?;
     let trace = Trace::record(&model, &model.vocabulary().decode(&tokens)?)?;
+    // What is asked for in vain is said before the search.
+    select(args, &trace, &[])?;
     let symbols = characters(&model, &tokens)?;
     let features = features(&symbols);
     log(format_args!(

@@ -9,6 +9,7 @@ use crate::outer::{self, Left, Outer, Reduce, ones};
 use crate::packed::PackedCell;
 use crate::parallel::{Shared, Threads};
 use crate::planted::{Bug, planted};
+use crate::sequence::check_scratch;
 use crate::split::Split;
 use crate::tape::{Stage, Tape};
 
@@ -73,10 +74,7 @@ impl<E: Element> PackedCell<E> {
         assert_eq!(grads.w.len(), table_rows * columns, "length of dW");
         assert_eq!(grads.u.len(), hidden * columns, "length of dU");
         assert_eq!(grads.b.len(), self.shape().bias_len(), "length of db");
-        assert!(
-            scratch.len() >= self.backward_scratch_len(batch, threads),
-            "scratch of backward"
-        );
+        check_scratch(scratch.len(), self.backward_scratch_len(batch, threads));
         if let Some(dx) = &dx {
             assert!(
                 back.w.is_some(),

@@ -128,7 +128,7 @@ impl<E: Element> PackedCell<E> {
                 let largest = ids.iter().max().map_or(0, |id| *id as usize);
                 assert!(
                     largest < table.vocabulary,
-                    "token {largest} of {}",
+                    "token {largest} is outside a vocabulary of {}",
                     table.vocabulary
                 );
             }

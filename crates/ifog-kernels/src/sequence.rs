@@ -87,10 +87,7 @@ impl<E: Element> PackedCell<E> {
             (steps * batch, hidden),
             "shape of out"
         );
-        assert!(
-            scratch.len() >= self.forward_scratch_len(steps, batch),
-            "scratch of infer"
-        );
+        check_scratch(scratch.len(), self.forward_scratch_len(steps, batch));
         if steps == 0 || batch == 0 {
             return;
         }
@@ -138,10 +135,7 @@ impl<E: Element> PackedCell<E> {
             tape.fits(steps, batch),
             "a window of {steps} × {batch} does not fit the tape"
         );
-        assert!(
-            scratch.len() >= self.forward_scratch_len(steps, batch),
-            "scratch of forward"
-        );
+        check_scratch(scratch.len(), self.forward_scratch_len(steps, batch));
         tape.window = (steps, batch);
         tape.stage = Stage::Gates;
         let state = batch * hidden;
@@ -413,4 +407,13 @@ impl<E: Element> PackedCell<E> {
         };
         assert_eq!((h, c), (state, memory), "lengths of h and c");
     }
+}
+
+/// # Panics
+/// A call needs more scratch than it is given.
+pub(crate) fn check_scratch(given: usize, needed: usize) {
+    assert!(
+        given >= needed,
+        "scratch of {given} elements where {needed} are needed"
+    );
 }

@@ -87,7 +87,10 @@ fn right_lengths_run_and_wrong_ones_do_not() {
             |l| (l.tokens, l.input_rows) = (Some(0), l.input_rows - 1),
             all("number of tokens"),
         ),
-        (|l| l.tokens = Some(INPUT as u32), all("token 4 of 4")),
+        (
+            |l| l.tokens = Some(INPUT as u32),
+            all("token 4 is outside a vocabulary of 4"),
+        ),
         (
             |l| (l.tokens, l.other_table) = (Some(0), true),
             all("the token table is for another cell"),
@@ -101,9 +104,9 @@ fn right_lengths_run_and_wrong_ones_do_not() {
         (
             |l| l.scratch_short_by = 1,
             [
-                Some("scratch of infer"),
-                Some("scratch of forward"),
-                Some("scratch of backward"),
+                Some("elements where"),
+                Some("elements where"),
+                Some("elements where"),
             ],
         ),
         (

@@ -46,6 +46,7 @@ use crate::clip::{ClipError, ClipRule, ClipStats, Clipper};
 use crate::config::{ConfigError, InputConfig};
 use crate::cost::{MemoryError, check_memory};
 use crate::dropout::Dropout;
+use crate::finite::all_finite;
 use crate::network::{Inputs, Learner, Packed, State};
 use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerError};
 use crate::parameters::Layout;
@@ -54,10 +55,11 @@ use crate::row_dropout::RowDropout;
 
 pub use state::StateError;
 pub(crate) use state::{FORMAT as STATE_FORMAT, Numbers, Stored};
+pub use tying::start_tied;
 
 mod divergence;
 mod state;
-pub(crate) mod tying;
+mod tying;
 
 /// How a step learns. The defaults: Adam, a gradient of norm up to 5, and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,7 +78,8 @@ pub struct FitConfig {
     pub dropout_recurrent: f64,
     /// Decay of the averaged parameters ([`crate::average`]); 0: none.
     pub ema: f64,
-    /// The decoder's weights are the embedding's, which must be as wide as the last layer.
+    /// The decoder's weights are the embedding's, which must be as wide as the last layer; fresh parameters are tied by
+    /// [`start_tied`].
     pub tie: bool,
     /// Where the masks come from.
     pub seed: u64,
@@ -121,6 +124,11 @@ pub enum FitError {
     /// Nothing to tie.
     #[error("tied weights need an embedding as wide as the last layer")]
     Untied,
+    /// A decoder that is not the embedding.
+    #[error(
+        "the decoder's weights are not those of the embedding: pass the parameters to start_tied first"
+    )]
+    NotTied,
     /// The network.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -140,14 +148,24 @@ pub enum FitError {
 
 /// A step that was not done, or ended outside the finite numbers.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error(
-    "the {what} is not finite: lower the learning rate, clip the gradient or start with a warm-up"
-)]
+#[error("the {what} is not finite: {}", self.advice())]
 pub struct Diverged {
     /// The first that is not finite, in the order of the computation.
     pub what: String,
     /// Loss and norm of the step.
     pub fit: Fit,
+}
+
+impl Diverged {
+    fn advice(&self) -> &'static str {
+        match self.what.as_str() {
+            RATE => "give a number from 0 up",
+            INPUTS => "mend the data",
+            _ => {
+                "lower the learning rate, clip the gradient or start with a warm-up; if it was finite before, look at the data"
+            }
+        }
+    }
 }
 
 impl Default for FitConfig {
@@ -195,8 +213,8 @@ impl Fitter {
     /// `parameters` are of.
     ///
     /// # Errors
-    /// A setting is out of range or does not suit the network, the training would not fit in memory, or `IFOG_ISA` names no
-    /// level of this machine.
+    /// A setting is out of range or does not suit the network or its parameters, `steps` or `batch` is 0, the training would not fit in
+    /// memory, or `IFOG_ISA` names no level of this machine.
     ///
     /// # Panics
     /// `parameters` are not as many as the layout's.
@@ -209,6 +227,9 @@ impl Fitter {
     ) -> Result<Self, FitError> {
         assert_eq!(parameters.len(), layout.len(), "parameters of the layout");
         config.check(layout)?;
+        if config.tie && !tying::is_tied(layout, parameters) {
+            return Err(FitError::NotTied);
+        }
         check_memory(layout, 1, steps, batch, size_of::<f32>())?;
         let level = Level::detect()?;
         let masks = |stream| Rng::new(config.seed, stream);
@@ -239,11 +260,12 @@ impl Fitter {
     /// clipped, the parameters updated at the learning rate `lr`. The state is carried on.
     ///
     /// # Errors
-    /// Loss or gradient are not finite, and the parameters were not touched; or they, or the moments, are not finite after
-    /// the update.
+    /// The learning rate, the inputs, the loss or the gradient are not finite, and the parameters were not touched; or they, or the
+    /// moments, are not finite after the update. The carried state is then that of this window: another one begins with
+    /// [`state_mut`](Self::state_mut)`().reset()`.
     ///
     /// # Panics
-    /// The window is empty, or the inputs do not have its rows, or `parameters` are not as many as the layout's.
+    /// As of [`Learner::learn_in_segments`], or `parameters` are not as many as the layout's.
     pub fn step(
         &mut self,
         parameters: &mut [f32],
@@ -252,6 +274,14 @@ impl Fitter {
         steps: usize,
         loss: impl FnMut(Range<usize>, &mut [f32]) -> f64,
     ) -> Result<Fit, Diverged> {
+        if !(lr >= 0.0 && lr.is_finite()) {
+            let (what, nan) = (RATE.to_owned(), f64::NAN);
+            let fit = Fit {
+                loss: nan,
+                grad_norm: nan,
+            };
+            return Err(Diverged { what, fit });
+        }
         let (weights, learner) = (&mut self.weights, &mut self.learner);
         weights.load(self.rows.draw(parameters), self.threads);
         let loss = learner.learn_in_segments(weights, inputs, steps, loss);
@@ -266,7 +296,10 @@ impl Fitter {
             && grad_norm.is_finite()
             && self.optimizer.step(parameters, &learner.gradient, lr);
         if !updated {
-            let what = self.non_finite(parameters, loss);
+            let what = match inputs {
+                Inputs::Vectors(x) if !all_finite(x) => INPUTS.to_owned(),
+                _ => self.non_finite(parameters, loss),
+            };
             return Err(Diverged { what, fit });
         }
         if self.config.tie {
@@ -334,6 +367,9 @@ impl Fitter {
         &self.layout
     }
 }
+
+const RATE: &str = "learning rate";
+const INPUTS: &str = "input";
 
 #[cfg(test)]
 mod tests {
@@ -416,6 +452,132 @@ mod tests {
         assert!(whole.clip_stats().clipped > 0);
     }
 
+    /// As many parameters, and another network.
+    #[test]
+    fn a_state_of_another_origin_is_foreign() {
+        let of = |width, outputs, batch, config| {
+            let input = InputConfig::Dense { width };
+            let layout = Layout::new(NetworkConfig {
+                cell: Cell::Rnn,
+                input,
+                hidden: 3,
+                layers: 1,
+                outputs,
+            });
+            let layout = layout.unwrap();
+            let parameters = initial_parameters(&layout, Init::FanIn, 1.0, 1);
+            let fitter = Fitter::new(&layout, &parameters, (4, batch), config, Threads::SINGLE);
+            (parameters, fitter.unwrap())
+        };
+        let plain = FitConfig::default();
+        let (parameters, fitter) = of(5, 1, 2, plain);
+        let state = fitter.state(&parameters, Metadata::new()).unwrap();
+        let averaged = FitConfig { ema: 0.9, ..plain };
+        let sgd = OptimizerConfig::Sgd { momentum: 0.0 };
+        let sgd = FitConfig {
+            optimizer: sgd,
+            ..plain
+        };
+        for (other, what) in [
+            (of(1, 4, 2, plain), "network"),
+            (of(5, 1, 3, plain), "batch"),
+            (of(5, 1, 2, sgd), "optimizer"),
+            (of(5, 1, 2, averaged), "averaged"),
+        ] {
+            let (mut parameters, mut fitter) = other;
+            match fitter.restore(&mut parameters, &state) {
+                Err(StateError::Foreign(reason)) => assert!(reason.contains(what), "{reason}"),
+                other => panic!("{what}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_asked_wrongly_is_named() {
+        let layout = dense();
+        let (mut parameters, mut fitter) = fitter(&layout, FitConfig::default()).unwrap();
+        let before = parameters.clone();
+        let mut x = [0.5; STEPS * BATCH * 2];
+        let mut run = |lr, x: &[f32]| {
+            let loss = |_, y: &mut [f32]| squared_error(y, &[0.0; STEPS * BATCH * 4], 1);
+            let step = fitter.step(&mut parameters, lr, Inputs::Vectors(x), STEPS, loss);
+            step.unwrap_err().to_string()
+        };
+        for lr in [f64::NAN, -0.1, f64::INFINITY] {
+            assert!(run(lr, &x).starts_with("the learning rate is not"));
+        }
+        x[3] = f32::NAN;
+        assert_eq!(run(0.1, &x), "the input is not finite: mend the data");
+        assert_eq!(parameters, before);
+        let empty = Fitter::new(
+            &layout,
+            &parameters,
+            (0, 2),
+            FitConfig::default(),
+            Threads::SINGLE,
+        );
+        assert_eq!(
+            empty.unwrap_err().to_string(),
+            "steps is 0: give at least 1"
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "inputs: T × B × I")]
+    fn inputs_of_more_rows_are_refused() {
+        let layout = dense();
+        let (mut parameters, mut fitter) = fitter(&layout, FitConfig::default()).unwrap();
+        let x = [0.5; (STEPS + 1) * BATCH * 2];
+        let _ = fitter.step(&mut parameters, 0.1, Inputs::Vectors(&x), STEPS, |_, _| 0.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "not that of 3 streams")]
+    fn a_state_of_another_batch_is_refused() {
+        let layout = dense();
+        let (mut parameters, mut fitter) = fitter(&layout, FitConfig::default()).unwrap();
+        *fitter.state_mut() = State::zeros(&layout, BATCH - 1);
+        let x = [0.5; STEPS * BATCH * 2];
+        let _ = fitter.step(&mut parameters, 0.1, Inputs::Vectors(&x), STEPS, |_, _| 0.0);
+    }
+
+    /// A stream that is reset has the outputs of one that begins, and those beside it keep theirs.
+    #[test]
+    fn a_stream_is_reset_alone() {
+        let mut state = State::<f32>::zeros(&dense(), BATCH);
+        for values in state.values_mut() {
+            values.fill(1.0);
+        }
+        state.reset_stream(1, BATCH);
+        for (_, values) in state.values() {
+            let rows: Vec<f32> = values.chunks(5).map(|row| row.iter().sum()).collect();
+            assert_eq!(rows, [5.0, 0.0, 5.0]);
+        }
+    }
+
+    #[test]
+    fn tied_parameters_are_asked_for() {
+        let layout = layout(InputConfig::Embedding {
+            vocabulary: 4,
+            width: 5,
+        });
+        let config = FitConfig {
+            tie: true,
+            ..FitConfig::default()
+        };
+        assert_eq!(fitter(&layout, config).unwrap_err(), FitError::NotTied);
+        let mut parameters = initial_parameters(&layout, Init::FanIn, 1.0, 1);
+        start_tied(&layout, &mut parameters);
+        Fitter::new(
+            &layout,
+            &parameters,
+            (STEPS, BATCH),
+            config,
+            Threads::SINGLE,
+        )
+        .unwrap();
+    }
+
     #[test]
     fn a_state_that_does_not_fit_changes_nothing() {
         let (parameters, first) = fitter(&dense(), everything()).unwrap();
@@ -431,7 +593,7 @@ mod tests {
         let mut flipped = state.clone();
         *flipped.last_mut().unwrap() ^= 1;
         for (bytes, why) in [
-            (&state, "the tensor optimizer.v is missing"),
+            (&state, "its optimizer is adam, not rmsprop"),
             (&flipped, "checksum"),
             (&state[..40].to_vec(), "bytes"),
         ] {
@@ -465,7 +627,6 @@ mod tests {
         for layout in [dense(), embedding(4, 6), embedding(5, 5)] {
             assert!(refused(&layout, tie).contains("as wide"));
         }
-        assert!(fitter(&embedding(4, 5), tie).is_ok());
         let clip = FitConfig {
             clip: ClipRule::GlobalNorm(-1.0),
             ..FitConfig::default()

@@ -139,7 +139,7 @@ fn central_differences(case: &GradCase, level: Level) -> Result<Vec<TensorCheck>
     let params: Vec<f64> = problem.params.iter().map(|p| f64::from(*p)).collect();
     let (gradient, carried) = problem.learn(&params, 2)?;
     let mut weights = Packed::new(&problem.layout, level, false)?;
-    let mut reader = Reader::new(&weights, problem.sizes.steps, problem.sizes.batch);
+    let mut reader = Reader::new(&weights, problem.sizes.steps, problem.sizes.batch)?;
     weights.load(&params, Threads::SINGLE);
     let cells = std::cell::RefCell::new((weights, &mut reader));
     let loss = |params: &[f64]| {
@@ -296,7 +296,7 @@ impl Problem {
         match self.case.loss {
             GradLoss::CrossEntropy => {
                 let targets = &data.target_ids;
-                softmax_cross_entropy(self.level, outputs, VOCABULARY, targets, rows) / rows as f64
+                softmax_cross_entropy(self.level, outputs, VOCABULARY, targets, rows)
             }
             GradLoss::SquaredError => squared_error(outputs, &data.targets, rows * VOCABULARY),
         }

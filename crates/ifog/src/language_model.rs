@@ -7,7 +7,7 @@ use ifog_kernels::{Level, LevelError, Threads};
 use crate::config::{ConfigError, InputConfig, NetworkConfig};
 use crate::corpus::{Corpus, CorpusError, PartName, Split, SplitConfig, Window};
 use crate::cost::MemoryError;
-use crate::loss::softmax_cross_entropy;
+use crate::loss::summed_cross_entropy;
 use crate::network::{Inputs, Packed, Reader};
 use crate::parameters::Layout;
 use crate::pool::{Pool, PoolError};
@@ -217,7 +217,7 @@ impl LanguageModel {
     ) -> Result<Generator<'_>, ModelError> {
         let sampler = Sampler::new(temperature, top_k)?;
         let weights = self.packed(Level::detect()?)?;
-        let reader = Reader::new(&weights, 1, 1);
+        let reader = Reader::new(&weights, 1, 1)?;
         let rng = Rng::new(seed, Stream::Sample);
         Ok(Generator {
             model: self,
@@ -298,7 +298,7 @@ pub(crate) fn evaluate_while(
     let mut windows = pairs.evaluation_windows(corpus.batch(), steps);
     let vocabulary = weights.layout().config().outputs;
     // Not on a thread of the pool: an allocator that keeps memory for each thread would keep it once for each.
-    let mut reader = Reader::new(weights, steps, windows.batch());
+    let mut reader = Reader::new(weights, steps, windows.batch())?;
     let mut window = Window::default();
     let (sum, chars) = pool.install(|| {
         let (mut sum, mut chars) = (0.0, 0);
@@ -306,7 +306,7 @@ pub(crate) fn evaluate_while(
             let inputs = Inputs::Tokens(&window.inputs);
             let logits = reader.read(weights, inputs, window.seq_len, Threads::current());
             let targets = &window.targets[..window.counted];
-            sum += softmax_cross_entropy(level, logits, vocabulary, targets, window.counted);
+            sum += summed_cross_entropy(level, logits, vocabulary, targets, window.counted);
             chars += window.counted as u64;
             if !goes_on(chars) {
                 break;

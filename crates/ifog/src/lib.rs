@@ -71,7 +71,8 @@ pub mod toy;
 pub mod train;
 pub mod vocabulary;
 
-pub use ifog_kernels::{Cell, Level, Threads};
+pub use ifog_kernels as kernels;
+pub use ifog_kernels::{Cell, Element, Level, LevelError, ShapeError, Threads};
 
 /// The examples of the README.
 #[cfg(doctest)]

@@ -6,12 +6,11 @@ use crate::rng::ln;
 
 /// Softmax cross-entropy in nats.
 ///
-/// `logits` `[R, V]` become their gradient for a *mean* loss, (softmax − one-hot)/`mean_over`; only the first
-/// `targets.len()` rows count, the others get gradient 0. Returns the sum of the losses of these rows,
-/// −ln softmax\[target\] = ln Σ e^(l − max) + max − l\[target\].
+/// `logits` `[R, V]` become the gradient (softmax − one-hot)/`mean_over` of Σ −ln softmax\[target\]/`mean_over`, which is
+/// returned. Only the first `targets.len()` rows count, the others get gradient 0. In a rayon pool its threads share the rows.
 ///
 /// # Panics
-/// The lengths do not fit, or a target is outside the vocabulary.
+/// There are fewer rows than targets, or a target is outside the vocabulary.
 pub fn softmax_cross_entropy<E: Element>(
     level: Level,
     logits: &mut [E],
@@ -19,6 +18,27 @@ pub fn softmax_cross_entropy<E: Element>(
     targets: &[u32],
     mean_over: usize,
 ) -> f64 {
+    let sum = summed_cross_entropy(level, logits, vocabulary, targets, mean_over);
+    sum / mean_over as f64
+}
+
+/// The same gradient, and the sum of the losses, ln Σ e^(l − max) + max − l\[target\] each.
+pub(crate) fn summed_cross_entropy<E: Element>(
+    level: Level,
+    logits: &mut [E],
+    vocabulary: usize,
+    targets: &[u32],
+    mean_over: usize,
+) -> f64 {
+    let rows = logits.len() / vocabulary;
+    assert!(
+        targets.len() <= rows,
+        "{} targets of {rows} rows",
+        targets.len()
+    );
+    if let Some(target) = targets.iter().find(|t| **t as usize >= vocabulary) {
+        panic!("target {target} is outside a vocabulary of {vocabulary}");
+    }
     let (counted, rest) = logits.split_at_mut(targets.len() * vocabulary);
     rest.fill(E::ZERO);
     let scale = E::from_f64(1.0 / mean_over as f64);
@@ -61,20 +81,17 @@ fn rows_in_chunks<E: Element>(
     f: impl Fn(&mut [E], &[u32]) -> f64 + Sync,
 ) -> f64 {
     #[cfg(feature = "rayon")]
-    {
+    if crate::pool::is_here() {
         use rayon::prelude::*;
         let sums: Vec<f64> = rows
             .par_chunks_mut(ROWS * width)
             .zip(targets.par_chunks(ROWS))
             .map(|(rows, targets)| f(rows, targets))
             .collect();
-        sums.into_iter().sum()
+        return sums.into_iter().sum();
     }
-    #[cfg(not(feature = "rayon"))]
-    {
-        let chunks = rows.chunks_mut(ROWS * width).zip(targets.chunks(ROWS));
-        chunks.map(|(rows, targets)| f(rows, targets)).sum()
-    }
+    let chunks = rows.chunks_mut(ROWS * width).zip(targets.chunks(ROWS));
+    chunks.map(|(rows, targets)| f(rows, targets)).sum()
 }
 
 /// The largest value. Which of several comparisons comes first changes nothing, so [`LANES`] are made at once.
@@ -144,7 +161,7 @@ mod tests {
     fn cross_entropy_is_stable_and_its_gradient_sums_to_zero() {
         let logits = [[1000.0f64, 999.0, 998.0], [-3.0, 0.5, 2.0], [7.0, 7.0, 7.0]];
         let mut rows: Vec<f64> = logits.concat();
-        let loss = softmax_cross_entropy(Level::best(), &mut rows, 3, &[1, 2], 2);
+        let loss = summed_cross_entropy(Level::best(), &mut rows, 3, &[1, 2], 2);
         let mut expected = 0.0;
         for (logits, target) in logits.iter().zip([1, 2]) {
             let total: f64 = logits.iter().map(|l| (l - logits[target]).exp()).sum();
@@ -168,11 +185,11 @@ mod tests {
             let targets: Vec<u32> = (0..rows as u32).map(|k| k % width as u32).collect();
             let level = Level::best();
             let mut all = logits.clone();
-            let loss = softmax_cross_entropy(level, &mut all, width, &targets, rows);
+            let loss = summed_cross_entropy(level, &mut all, width, &targets, rows);
             let mut sum = 0.0;
             for (k, row) in logits.chunks_exact(width).enumerate() {
                 let mut alone = row.to_vec();
-                sum += softmax_cross_entropy(level, &mut alone, width, &targets[k..=k], rows);
+                sum += summed_cross_entropy(level, &mut alone, width, &targets[k..=k], rows);
                 assert_eq!(alone, all[k * width..][..width], "row {k} of width {width}");
             }
             assert!((loss - sum).abs() <= 1e-12 * sum, "{loss} {sum}");

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use ifog_kernels::{Element, MatMut, MatRef};
 
-use crate::config::NetworkConfig;
+use crate::config::{ConfigError, NetworkConfig};
 use crate::parameters::Layout;
 
 pub use learner::Learner;
@@ -40,7 +40,42 @@ pub struct State<E> {
     pub c: Vec<Vec<E>>,
 }
 
+/// Rows T·B of a window for which there can be room.
+fn window_rows(layout: &Layout, steps: usize, batch: usize) -> Result<usize, ConfigError> {
+    for (what, size) in [("steps", steps), ("batch", batch)] {
+        if size == 0 {
+            return Err(ConfigError::Zero { what });
+        }
+    }
+    let config = layout.config();
+    let widest = layout
+        .widest()
+        .max(config.outputs)
+        .max(config.input.width());
+    let rows = steps.checked_mul(batch);
+    let most = isize::MAX as usize / size_of::<f64>();
+    let room = rows.and_then(|rows| rows.checked_mul(widest));
+    match (rows, room) {
+        (Some(rows), Some(room)) if room <= most => Ok(rows),
+        _ => Err(ConfigError::TooLarge {
+            what: "rows of a window",
+            value: rows.unwrap_or(usize::MAX),
+            most: most / widest,
+        }),
+    }
+}
+
 impl<'a, E> Inputs<'a, E> {
+    /// Refuses those of another number of rows.
+    fn check(&self, rows: usize, config: &NetworkConfig) {
+        match self {
+            Self::Tokens(tokens) => assert_eq!(tokens.len(), rows, "tokens: T × B"),
+            Self::Vectors(x) => {
+                assert_eq!(x.len(), rows * config.input.width(), "inputs: T × B × I")
+            }
+        }
+    }
+
     /// Those of some rows of the window.
     fn rows(self, rows: &Range<usize>, config: &NetworkConfig) -> Self {
         match self {
@@ -84,6 +119,29 @@ impl<E: Element> State<E> {
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Vec<E>> {
         let c = self.c.iter_mut().filter(|c| !c.is_empty());
         self.h.iter_mut().chain(c)
+    }
+
+    /// Refuses that of another batch.
+    fn check(&self, layout: &Layout, batch: usize) {
+        let memory = layout.config().cell.has_memory();
+        let (h, c) = (self.h.iter().map(Vec::len), self.c.iter().map(Vec::len));
+        let of_c = |width| if memory { batch * width } else { 0 };
+        assert!(
+            h.eq(layout.widths().map(|width| batch * width)) && c.eq(layout.widths().map(of_c)),
+            "the state is not that of {batch} streams of this network"
+        );
+    }
+
+    /// Forgets everything of one stream: where its sequence has ended and those beside it go on.
+    ///
+    /// # Panics
+    /// There are not so many streams.
+    pub fn reset_stream(&mut self, stream: usize, batch: usize) {
+        assert!(stream < batch, "stream {stream} of {batch}");
+        for values in self.h.iter_mut().chain(&mut self.c) {
+            let width = values.len() / batch;
+            values[stream * width..][..width].fill(E::ZERO);
+        }
     }
 
     /// Forgets everything.

@@ -9,7 +9,7 @@ pub struct Pool {
 
 /// The threads could not be started.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot start {threads} threads ({reason}): give a smaller --threads")]
+#[error("cannot start {threads} threads ({reason}): ask for fewer")]
 pub struct PoolError {
     threads: usize,
     reason: String,
@@ -25,14 +25,20 @@ impl PoolError {
     }
 }
 
-/// Both, at once if there is a thread for it and the caller is not to stay `alone`.
+/// Whether the caller is on a thread of a pool. Elsewhere work is not shared out: rayon would start its global pool for it.
+#[cfg(feature = "rayon")]
+pub(crate) fn is_here() -> bool {
+    rayon::current_thread_index().is_some()
+}
+
+/// Both, at once if the caller is in a pool that has a thread for it and is not to stay `alone`.
 pub(crate) fn join<A: Send, B: Send>(
     alone: bool,
     a: impl FnOnce() -> A + Send,
     b: impl FnOnce() -> B + Send,
 ) -> (A, B) {
     #[cfg(feature = "rayon")]
-    if !alone {
+    if !alone && is_here() {
         return rayon::join(a, b);
     }
     let _ = alone;
@@ -40,7 +46,7 @@ pub(crate) fn join<A: Send, B: Send>(
 }
 
 /// More than any machine has; each thread costs memory for its stack and its scratch.
-const MOST_THREADS: usize = 1024;
+pub const MOST_THREADS: usize = 1024;
 
 impl Pool {
     /// `threads` threads; 0: one for each core.

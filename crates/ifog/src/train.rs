@@ -10,8 +10,7 @@ use ifog_kernels::Threads;
 
 use crate::corpus::{Corpus, PartName, TrainingWindows, Window};
 use crate::cost::{MemoryError, reserve, training_flops};
-use crate::fit::Fitter;
-use crate::fit::tying::start_tied;
+use crate::fit::{Fitter, start_tied};
 use crate::init::{chrono_biases, initial_parameters};
 use crate::language_model::{Evaluation, LanguageModel, evaluate_while};
 use crate::learning_rate::LearningRate;
@@ -226,7 +225,8 @@ impl Trainer {
     /// Steps until `steps` or `epochs` are done, whichever comes first; `None` without either.
     pub fn total_steps(&self) -> Option<u64> {
         let of_epochs = self.config.epochs.map(|epochs| {
-            let steps = (epochs * self.steps_per_epoch() as f64).ceil();
+            // 0.07 epochs of 100 steps are 7, not 8, though their product in floating point is a little more.
+            let steps = (epochs * self.steps_per_epoch() as f64 - 1e-6).ceil();
             // Saturates: a run of 2⁶⁴ steps is as long as any.
             (steps as u64).max(1)
         });
@@ -234,6 +234,12 @@ impl Trainer {
             (Some(steps), Some(of_epochs)) => Some(steps.min(of_epochs)),
             (steps, of_epochs) => steps.or(of_epochs),
         }
+    }
+
+    /// Ends after so many steps, whatever the settings said of epochs.
+    pub fn end_after(&mut self, steps: u64) {
+        (self.config.epochs, self.config.steps) = (None, Some(steps));
+        self.model.record = self.config.record();
     }
 
     /// Windows of one pass over the training part.
@@ -458,6 +464,20 @@ mod tests {
                 ..config()
             },
             "chrono",
+        );
+        refused(
+            TrainConfig {
+                steps: Some(0),
+                ..config()
+            },
+            "steps = 0",
+        );
+        refused(
+            TrainConfig {
+                lr_schedule: ScheduleName::Cosine,
+                ..config()
+            },
+            "lr_min = 0 ",
         );
         let (wide, three) = (vec![1 << 21, 8], vec![4, 5, 6]);
         refused(

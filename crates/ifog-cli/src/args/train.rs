@@ -17,7 +17,8 @@ use serde::de::value::{Error as NameError, StringDeserializer};
 use crate::failure::Failure;
 
 use super::{
-    LARGEST, at_least_one, cell_parser, finite, not_negative, positive, seconds, seed, share, whole,
+    LARGEST, at_least_one, cell_parser, finite, not_negative, positive, seconds, seed, share,
+    threads, whole,
 };
 
 /// Train a character-level language model.
@@ -118,7 +119,7 @@ pub(crate) struct Settings {
     #[arg(long, value_parser = seed, value_name = "N")]
     seed: Option<u64>,
     /// Threads; without it, all of the machine. The result does not depend on it.
-    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    #[arg(long, value_parser = threads, value_name = "N")]
     threads: Option<usize>,
 }
 

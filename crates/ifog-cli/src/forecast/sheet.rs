@@ -189,15 +189,19 @@ impl Sheet {
         }
     }
 
-    /// Whether the values are whole numbers that rise or fall by 1 from row to row.
+    /// Whether the values rise or fall by 1 from row to row, or by as much as in all other rows, if they are at least [`EVEN`].
     fn is_counter(&self, column: usize) -> bool {
         let values = self.rows.iter().map(|row| self.number(&row[column]));
         let values: Vec<f64> = values.collect::<Option<_>>().unwrap_or_default();
-        let counts = |step: f64| {
-            let mut steps = values.windows(2).map(|pair| pair[1] - pair[0]);
-            values.len() > 1 && steps.all(|s| s == step)
+        let (Some(first), Some(last)) = (values.first(), values.last()) else {
+            return false;
         };
-        counts(1.0) || counts(-1.0)
+        let step = (last - first) / (values.len() - 1).max(1) as f64;
+        let even = (values.iter().zip(0..)).all(|(value, row)| {
+            let rounding = 1e-9 * (first.abs() + last.abs());
+            (value - (first + step * f64::from(row))).abs() <= rounding
+        });
+        even && (step.abs() == 1.0 || step != 0.0 && values.len() >= EVEN)
     }
 
     /// Whether half of the values are numbers.
@@ -298,3 +302,5 @@ const REPLACEMENT: &str = "\u{fffd}";
 const QUOTED: usize = 40;
 /// Columns that are listed.
 const LISTED: usize = 12;
+/// Rows in which equal differences are no chance.
+const EVEN: usize = 4;

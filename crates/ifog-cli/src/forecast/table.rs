@@ -37,6 +37,12 @@ impl Table {
                 .map(|name| sheet.column(name))
                 .collect::<Result<Vec<_>, _>>()?,
         };
+        if let Some((at, _)) = (1..).zip(&chosen).find(|(at, c)| chosen[*at..].contains(c)) {
+            let name = quoted(&sheet.header[chosen[at - 1]]);
+            return Err(format!(
+                "column {name} is asked for twice: give --column once for each"
+            ));
+        }
         let dates = match date {
             Some(name) => match sheet.column(name) {
                 Err(_) if name == NO_DATES => None,
@@ -335,6 +341,18 @@ mod tests {
             );
         }
         assert_eq!(read("n,name\n1,a\n2,b\n").unwrap().names, ["n"]);
+        // The clock of a machine, and an axis.
+        for text in [
+            "id,v\n1577836800,5\n1577840400,4\n1577844000,8\n1577847600,7\n",
+            "x,y\n0,1\n0.1,4\n0.2,9\n0.30000000000000004,16\n",
+        ] {
+            assert_ne!(
+                read(text).unwrap().names,
+                [&text[..text.find(',').unwrap()]]
+            );
+        }
+        // Two differences that are the same are chance.
+        assert_eq!(read("x,y\n5,1\n7,4\n9,9\n").unwrap().names, ["x"]);
     }
 
     #[test]
@@ -381,6 +399,12 @@ mod tests {
         assert_eq!(column(cases, "y"), Ok(vec![1.0]));
         assert_eq!(column(cases, "Y"), Ok(vec![2.0]));
         assert_eq!(column(cases, "z"), Ok(vec![3.0]));
+        let asked_twice = Table::parse(b"y,z\n1,2\n", &["y".into(), "z".into(), "Y".into()], None);
+        assert!(
+            asked_twice
+                .unwrap_err()
+                .contains("column y is asked for twice")
+        );
         let twice = column("x,x\n1,2\n", "x").unwrap_err();
         assert!(twice.contains("2 columns called 'x'"), "{twice}");
         assert!(column("Xx,xX\n1,2\n", "xx").is_err());

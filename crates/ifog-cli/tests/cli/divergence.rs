@@ -201,7 +201,7 @@ fn an_absurd_learning_rate_stops_a_run_at_its_step() {
             validations.filter_map(|line| Some((line["val_loss"].as_f64()?, &line["step"])));
         let best = validations.min_by(|(a, _), (b, _)| a.total_cmp(b)).unwrap();
         let info = folder.ifog(["info", "run", "--json"]).run().json();
-        assert_eq!(info["training"]["step"], best.1.to_string());
+        assert_eq!(info["training"]["step"], *best.1);
         (
             sentence,
             fs::read(folder.path("run/model.safetensors")).unwrap(),

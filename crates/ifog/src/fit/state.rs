@@ -55,7 +55,7 @@ pub(crate) struct Fitting {
 
 impl Fitter {
     /// The content of a state file: with these parameters, and what the caller keeps beside them. The names `digest`,
-    /// `format`, `format_version`, `step`, `dropout_drawn`, `rows_drawn` and `clip_*` of the metadata are taken.
+    /// `format`, `format_version`, `step`, `dropout_drawn`, `rows_drawn`, `clip_*` and `fit.*` of the metadata are taken.
     ///
     /// # Errors
     /// `beside` exceeds the header of the format.
@@ -70,6 +70,8 @@ impl Fitter {
         );
         let mut metadata = beside;
         metadata.extend(self.numbers());
+        let origin = self.origin().into_iter();
+        metadata.extend(origin.map(|(what, value)| (format!("{ORIGIN}{what}"), value)));
         metadata.extend([
             ("format".to_owned(), FORMAT.to_owned()),
             ("format_version".to_owned(), VERSION.to_owned()),
@@ -96,7 +98,8 @@ impl Fitter {
     /// of then. Returns the metadata, with what was kept beside. On an error nothing has changed.
     ///
     /// # Errors
-    /// The bytes are damaged, or of another network or optimiser.
+    /// The bytes are damaged; or of another network, batch or optimiser, or with averaged parameters where there are none or the other
+    /// way round: [`StateError::Foreign`].
     ///
     /// # Panics
     /// `parameters` are not as many as the layout's.
@@ -118,6 +121,7 @@ impl Fitter {
 
     /// Reads and checks everything that is needed, before anything is changed.
     pub(crate) fn fitting(&self, stored: &Stored<'_>) -> Result<Fitting, StateError> {
+        self.check_origin(&stored.metadata)?;
         let numbers = Numbers(&stored.metadata);
         let clip = ClipStats {
             steps: numbers.count("clip_steps")?,
@@ -183,6 +187,33 @@ impl Fitter {
             drawn: from.rows_drawn,
             ..self.rows.rng_state()
         });
+    }
+
+    /// What a state must have in common with what goes on from it.
+    fn origin(&self) -> [(&'static str, String); 4] {
+        let config = self.layout.config();
+        let input = format!("{} {}", config.input.name(), config.input.width());
+        let widths: Vec<_> = self.layout.widths().map(|h| h.to_string()).collect();
+        let (cell, widths, outputs) = (config.cell.name(), widths.join(" "), config.outputs);
+        let averaged = if self.average.is_some() { "yes" } else { "no" };
+        [
+            ("network", format!("{input}, {cell} {widths}, {outputs}")),
+            ("batch", self.learner.batch().to_string()),
+            ("optimizer", self.config.optimizer.name().to_owned()),
+            ("averaged", averaged.to_owned()),
+        ]
+    }
+
+    /// A state of a version that did not say where it comes from has its tensors compared alone.
+    fn check_origin(&self, metadata: &Metadata) -> Result<(), StateError> {
+        for (what, here) in self.origin() {
+            let there = metadata.get(&format!("{ORIGIN}{what}"));
+            if let Some(there) = there.filter(|there| **there != here) {
+                let reason = format!("its {what} is {there}, not {here}");
+                return Err(StateError::Foreign(reason));
+            }
+        }
+        Ok(())
     }
 
     /// A run saves nothing that is not finite, and could not go on from it.
@@ -275,6 +306,7 @@ impl Numbers<'_> {
     }
 }
 
+const ORIGIN: &str = "fit.";
 pub(crate) const FORMAT: &str = "ifog-training";
 const VERSION: &str = "1";
 /// Steps, epochs, characters: no run has more.

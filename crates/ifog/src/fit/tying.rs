@@ -6,18 +6,30 @@
 
 use crate::parameters::Layout;
 
-/// At the start the embedding's E `[V, H]` becomes the decoder's W `[H, V]` transposed, which was drawn for H inputs.
-pub(crate) fn start_tied(layout: &Layout, params: &mut [f32]) {
+/// At the start the embedding's E `[V, H]` becomes the decoder's W `[H, V]` transposed, which was drawn for H inputs: for
+/// [`FitConfig::tie`](super::FitConfig::tie).
+///
+/// # Panics
+/// The layout has no embedding as wide as its last layer, or `params` are not as many as its parameters.
+pub fn start_tied(layout: &Layout, params: &mut [f32]) {
     pairs(layout, params, |e, w| *e = *w);
 }
 
+/// Whether each element of E is its copy in W.
+pub(super) fn is_tied(layout: &Layout, params: &[f32]) -> bool {
+    let (hidden, symbols) = (layout.config().hidden, layout.config().outputs);
+    let decoder = &params[layout.decoder_weight()];
+    let mut rows = params[layout.embedding()].chunks_exact(hidden).enumerate();
+    rows.all(|(v, row)| (0..hidden).all(|h| row[h] == decoder[h * symbols + v]))
+}
+
 /// The decoder's W becomes the embedding's E transposed.
-pub(crate) fn tie(layout: &Layout, params: &mut [f32]) {
+pub(super) fn tie(layout: &Layout, params: &mut [f32]) {
     pairs(layout, params, |e, w| *w = *e);
 }
 
 /// The gradient of tied weights stands at the embedding: dE + dWᵀ; the decoder's becomes 0.
-pub(crate) fn fold_tied(layout: &Layout, gradient: &mut [f32]) {
+pub(super) fn fold_tied(layout: &Layout, gradient: &mut [f32]) {
     pairs(layout, gradient, |e, w| *e += std::mem::take(w));
 }
 

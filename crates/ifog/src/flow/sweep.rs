@@ -5,7 +5,7 @@ use ifog_kernels::{Backprop, Input, Record, Shape, ShapeError, Tape, Threads};
 use super::FlowError;
 use super::windows::Windows;
 use crate::config::{ConfigError, InputConfig};
-use crate::loss::softmax_cross_entropy;
+use crate::loss::summed_cross_entropy;
 use crate::network::{Inputs, Packed, Reader, matrix, matrix_mut};
 
 /// The forward pass over the K steps, with a tape for each step and layer: `[K][L]`.
@@ -19,7 +19,7 @@ pub(super) fn record_window(
     }
     let (batch, threads) = (windows.batch, Threads::current());
     let warm_up = windows.warm_up.len() / batch;
-    let mut reader = Reader::new(weights, warm_up.max(1), batch);
+    let mut reader = Reader::new(weights, warm_up.max(1), batch)?;
     if warm_up > 0 {
         reader.read(weights, Inputs::Tokens(&windows.warm_up), warm_up, threads);
     }
@@ -156,7 +156,7 @@ fn output_gradient(weights: &Packed<f64>, windows: &Windows, tapes: &[Vec<Tape<f
         weights
             .decoder
             .multiply(top.output(), Some(&weights.decoder_bias), to, threads);
-        softmax_cross_entropy(
+        summed_cross_entropy(
             weights.level,
             &mut logits,
             config.outputs,
@@ -216,7 +216,7 @@ mod tests {
         e: f64,
     ) -> f64 {
         let (lag, layer, unit, memory) = at;
-        let mut reader = Reader::new(weights, 16, 1);
+        let mut reader = Reader::new(weights, 16, 1).unwrap();
         let threads = Threads::SINGLE;
         reader.read(
             weights,
@@ -233,7 +233,7 @@ mod tests {
         values[layer][unit] += e;
         let outputs = reader.read(weights, Inputs::Tokens(after), lag, threads);
         let logits = &mut outputs[(lag - 1) * VOCABULARY..];
-        softmax_cross_entropy(weights.level, logits, VOCABULARY, &windows.targets, 1)
+        summed_cross_entropy(weights.level, logits, VOCABULARY, &windows.targets, 1)
     }
 
     /// Central differences with step 1e-5 have a truncation error of 1e-10 f'''/6 and a rounding error of 1e-16/1e-5:

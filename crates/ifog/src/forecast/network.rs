@@ -112,7 +112,7 @@ pub(super) fn read(
     let mut weights = Packed::new(layout, Level::detect()?, false)?;
     weights.load(parameters, Threads::SINGLE);
     let width = layout.config().input.width();
-    let mut reader = Reader::new(&weights, READ, 1);
+    let mut reader = Reader::new(&weights, READ, 1)?;
     let mut outputs = Vec::with_capacity(inputs.len() / width);
     for rows in inputs.chunks(READ * width) {
         let steps = rows.len() / width;

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use ifog_kernels::{Backprop, Element, Input, ParamsMut, Record, Tape, Threads, accumulate_outer};
 
-use super::{Inputs, Packed, State, matrix, matrix_mut};
+use super::{Inputs, Packed, State, matrix, matrix_mut, window_rows};
 use crate::config::{ConfigError, InputConfig};
 use crate::dropout::{Dropout, Segment};
 use crate::parameters::Layout;
@@ -26,6 +26,7 @@ pub struct Learner<E> {
     dropout: Dropout<E>,
     /// Steps there is room for: the longest segment.
     room: usize,
+    batch: usize,
     /// The states before each segment.
     starts: Vec<State<E>>,
     /// `[T·B, O]`: outputs, then their gradient.
@@ -46,7 +47,7 @@ impl<E: Element> Learner<E> {
     /// steps ([`Learner::learn_in_segments`]).
     ///
     /// # Errors
-    /// The tape would not fit in memory.
+    /// `steps` or `batch` is 0, or the tape would not fit in memory.
     pub fn new(
         weights: &Packed<E>,
         steps: usize,
@@ -56,6 +57,7 @@ impl<E: Element> Learner<E> {
     ) -> Result<Self, ConfigError> {
         let layout = weights.layout.clone();
         let config = *layout.config();
+        let rows = window_rows(&layout, steps, batch)?;
         let tapes = layout
             .shapes()
             .iter()
@@ -63,7 +65,6 @@ impl<E: Element> Learner<E> {
         let tapes = tapes
             .collect::<Result<_, _>>()
             .map_err(ConfigError::Shape)?;
-        let rows = steps * batch;
         let cells = weights.cells.iter().map(|cell| {
             let forward = cell.forward_scratch_len(steps, batch);
             forward.max(cell.backward_scratch_len(batch, threads))
@@ -77,6 +78,7 @@ impl<E: Element> Learner<E> {
         Ok(Self {
             threads,
             room: steps,
+            batch,
             starts: Vec::new(),
             state: State::zeros(&layout, batch),
             tapes,
@@ -96,7 +98,7 @@ impl<E: Element> Learner<E> {
     /// is carried on. Returns the loss.
     ///
     /// # Panics
-    /// The window is larger than the room or empty, the weights are of another network, or the inputs do not have its rows.
+    /// The window is larger than the room, or as in [`Learner::learn_in_segments`].
     pub fn learn(
         &mut self,
         weights: &Packed<E>,
@@ -120,7 +122,8 @@ impl<E: Element> Learner<E> {
     /// first, with the rows of the window that its outputs are; the sum of what it says is returned.
     ///
     /// # Panics
-    /// The window is empty, the weights are of another network, or the inputs do not have its rows.
+    /// The window is empty, the weights are of another network, the inputs are not those of its rows (tokens of the vocabulary, or
+    /// vectors where the network takes them), or [`Learner::state`] is of another batch.
     pub fn learn_in_segments(
         &mut self,
         weights: &Packed<E>,
@@ -131,7 +134,9 @@ impl<E: Element> Learner<E> {
         assert!(steps > 0, "a window of no steps");
         assert_eq!(weights.layout(), &self.layout, "layout of the weights");
         let config = *self.layout.config();
-        let batch = self.state.h[0].len() / self.layout.shapes()[0].hidden();
+        let batch = self.batch;
+        inputs.check(steps * batch, &config);
+        self.state.check(&self.layout, batch);
         let window = Segment {
             before: 0,
             rows: steps * batch,
@@ -190,6 +195,11 @@ impl<E: Element> Learner<E> {
             .map(|r| output.row(r))
             .chain([&*self.state.h[layer]]);
         rows.all(|row| row.iter().all(|y| y.to_f64().is_finite()))
+    }
+
+    /// B.
+    pub(crate) fn batch(&self) -> usize {
+        self.batch
     }
 
     /// The masks, with the random state they come from.

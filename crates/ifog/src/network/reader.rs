@@ -2,7 +2,8 @@
 
 use ifog_kernels::{Element, Infer, Input, Threads};
 
-use super::{Inputs, Packed, State, matrix, matrix_mut};
+use super::{Inputs, Packed, State, matrix, matrix_mut, window_rows};
+use crate::config::ConfigError;
 use crate::parameters::Layout;
 
 /// Reads windows: the forward pass without a tape.
@@ -22,14 +23,17 @@ pub struct Reader<E> {
 
 impl<E: Element> Reader<E> {
     /// Room for windows of up to `steps` × `batch`, always of the same `batch`.
-    pub fn new(weights: &Packed<E>, steps: usize, batch: usize) -> Self {
+    ///
+    /// # Errors
+    /// One of them is 0, or the room does not fit in memory.
+    pub fn new(weights: &Packed<E>, steps: usize, batch: usize) -> Result<Self, ConfigError> {
         let config = weights.layout.config();
-        let rows = steps * batch;
+        let rows = window_rows(&weights.layout, steps, batch)?;
         let scratch = weights
             .cells
             .iter()
             .map(|cell| cell.forward_scratch_len(steps, batch));
-        Self {
+        Ok(Self {
             layout: weights.layout.clone(),
             steps,
             batch,
@@ -37,13 +41,14 @@ impl<E: Element> Reader<E> {
             out: [(); 2].map(|()| vec![E::ZERO; rows * weights.layout.widest()]),
             outputs: vec![E::ZERO; rows * config.outputs],
             scratch: vec![E::ZERO; scratch.max().unwrap_or(0)],
-        }
+        })
     }
 
     /// Reads T = `steps` steps and carries the state on. Returns the decoder's outputs `[T·B, O]`.
     ///
     /// # Panics
-    /// The window is larger than the room, the weights are of another network, or the inputs do not have its rows.
+    /// The window is larger than the room, the weights are of another network, the inputs are not those of its rows (tokens of the
+    /// vocabulary, or vectors where the network takes them), or [`Reader::state`] is of another batch.
     pub fn read(
         &mut self,
         weights: &Packed<E>,
@@ -59,6 +64,8 @@ impl<E: Element> Reader<E> {
         assert_eq!(weights.layout(), &self.layout, "layout of the weights");
         let config = *self.layout.config();
         let (batch, rows) = (self.batch, steps * self.batch);
+        inputs.check(rows, &config);
+        self.state.check(&self.layout, batch);
         let first = weights.first_input(inputs, rows);
         let [even, odd] = &mut self.out;
         let state = self.state.h.iter_mut().zip(&mut self.state.c);

@@ -238,7 +238,7 @@ impl TaskTrainer {
         let averaged = (config.ema > 0.0).then(|| {
             let weights = Packed::new(&layout, fitter.level, false)?;
             Ok(Averaged {
-                reader: Reader::new(&weights, steps, batch),
+                reader: Reader::new(&weights, steps, batch)?,
                 weights,
             })
         });
@@ -335,7 +335,7 @@ fn loss(level: Level, answers: &mut [f32], outputs: usize, sequences: &Sequences
         Targets::Number(numbers) => squared_error(asked, numbers, numbers.len()),
         Targets::Classes(classes) => {
             let count = classes.len();
-            softmax_cross_entropy(level, asked, outputs, classes, count) / count as f64
+            softmax_cross_entropy(level, asked, outputs, classes, count)
         }
     }
 }

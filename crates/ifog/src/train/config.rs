@@ -216,7 +216,7 @@ impl TrainConfig {
     #[must_use]
     pub fn layer_widths(&self) -> Vec<usize> {
         match self.widths.is_empty() {
-            true => vec![self.hidden; self.layers.min(NetworkConfig::MAX_LAYERS + 1)],
+            true => vec![self.hidden; self.layers.min(NetworkConfig::MAX_LAYERS)],
             false => self.widths.clone(),
         }
     }

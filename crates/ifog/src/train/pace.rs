@@ -108,6 +108,14 @@ impl Pace {
             }
     }
 
+    /// Validations after the first, of a run of steps.
+    pub(super) fn validations(&self) -> Option<u64> {
+        match *self {
+            Self::Steps { every, total, .. } => Some(total.div_ceil(every)),
+            Self::Clock { .. } => None,
+        }
+    }
+
     /// Whether the last step is done.
     pub(super) fn is_over(&self, now: &Moment) -> bool {
         let (Self::Steps { limit, .. } | Self::Clock { limit, .. }) = *self;

@@ -174,6 +174,12 @@ impl Run {
         })
     }
 
+    /// How often it will validate its whole validation part; `None` where the clock decides.
+    #[must_use]
+    pub fn validations(&self) -> Option<u64> {
+        self.pace.validations()
+    }
+
     /// What is trained.
     #[must_use]
     pub fn trainer(&self) -> &Trainer {

@@ -3,7 +3,7 @@
 use super::{TrainError, Trainer};
 use crate::fit::{Diverged, Fit};
 use crate::learning_rate::Place;
-use crate::loss::softmax_cross_entropy;
+use crate::loss::summed_cross_entropy;
 use crate::network::Inputs;
 
 /// What a step did.
@@ -61,7 +61,7 @@ impl Trainer {
         let rows = window.targets.len();
         let loss = |range, logits: &mut [f32]| {
             let targets = &window.targets[range];
-            softmax_cross_entropy(level, logits, vocabulary, targets, rows)
+            summed_cross_entropy(level, logits, vocabulary, targets, rows)
         };
         let inputs = Inputs::Tokens(&window.inputs);
         let fit = self

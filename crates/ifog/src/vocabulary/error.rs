@@ -38,7 +38,7 @@ pub enum VocabularyError {
     /// The mode was left open, and the data look like no text at all.
     #[error(
         "the data hold a NUL byte at {nul} and are not valid UTF-8 at byte {position}, so this is \
-         probably not a text: pass --vocab bytes to train on it all the same"
+         probably not a text: ifog train --vocab bytes learns it all the same"
     )]
     Binary {
         /// Offset of the first NUL byte, from 0.

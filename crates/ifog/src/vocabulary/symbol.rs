@@ -33,12 +33,14 @@ impl fmt::Display for Kind {
 impl fmt::Display for Symbol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Byte(byte @ (b'\'' | b'"')) => write!(f, "{}", char::from(*byte)),
             Self::Byte(byte) => write!(f, "{}", byte.escape_ascii()),
             // Spaces and marks that print as nothing are told apart by their code.
             Self::Character(c) if *c != ' ' && (c.is_whitespace() || is_invisible(*c)) => match c {
                 '\n' | '\r' | '\t' => write!(f, "{}", c.escape_default()),
                 _ => write!(f, "{}", c.escape_unicode()),
             },
+            Self::Character(c @ ('\'' | '"')) => write!(f, "{c}"),
             Self::Character(c) => write!(f, "{}", c.escape_debug()),
         }
     }

@@ -2,27 +2,24 @@
 
 use ifog_kernels::Cell;
 
-use super::{OptimizerName, TrainConfig};
+use super::{OptimizerName, ScheduleName, TrainConfig};
+use crate::config::NetworkConfig;
 use crate::train::TrainError;
 
 impl TrainConfig {
-    /// Checks the settings that no other part checks.
+    /// Checks the settings that no other part checks, or not before it needs them.
     pub(in crate::train) fn validate(&self) -> Result<(), TrainError> {
         let above_zero = |x: f64| x > 0.0 && x.is_finite();
         let not_negative = |x: f64| x >= 0.0 && x.is_finite();
-        let share = |x: f64| (0.0..1.0).contains(&x);
         let (positive, limit) = (
             "give a finite number above 0",
             "give a finite number, 0 for no clipping",
         );
-        let (part, decay, adam) = (
-            "give a share from 0 to below 1",
-            "give a factor from 0 to below 1",
-            "only Adam decays weights, the other optimisers need 0",
-        );
+        let adam = "only Adam decays weights, the other optimisers need 0";
         let optional = |x: Option<f64>| (x.unwrap_or(1.0), x.is_none_or(above_zero));
         let ((epochs, epochs_ok), (seconds, seconds_ok)) =
             (optional(self.epochs), optional(self.max_seconds));
+        let ends = self.epochs.is_some() || self.steps.is_some() || self.max_seconds.is_some();
         let decays = self.weight_decay == 0.0 || self.optimizer == OptimizerName::Adam;
         let checks = [
             ("lr", self.lr, above_zero(self.lr), positive),
@@ -41,23 +38,15 @@ impl TrainConfig {
             (
                 "layers",
                 self.layers as f64,
+                self.layers <= NetworkConfig::MAX_LAYERS,
+                "give at most 64",
+            ),
+            (
+                "layers",
+                self.layers as f64,
                 self.widths.is_empty() || self.widths.len() == self.layers,
                 "give as many layers as there are widths",
             ),
-            ("dropout", self.dropout, share(self.dropout), part),
-            (
-                "dropout_input",
-                self.dropout_input,
-                share(self.dropout_input),
-                part,
-            ),
-            (
-                "dropout_recurrent",
-                self.dropout_recurrent,
-                share(self.dropout_recurrent),
-                part,
-            ),
-            ("ema", self.ema, share(self.ema), part),
             (
                 "chrono",
                 self.chrono as f64,
@@ -77,6 +66,18 @@ impl TrainConfig {
                 "give a finite number",
             ),
             ("epochs", epochs, epochs_ok, positive),
+            (
+                "steps",
+                self.steps.map_or(1.0, |steps| steps as f64),
+                self.steps != Some(0),
+                "give at least 1",
+            ),
+            (
+                "lr_min",
+                self.lr_min,
+                self.lr_schedule != ScheduleName::Cosine || ends,
+                "a cosine falls to it at the end of the run: give epochs, steps or max_seconds",
+            ),
             ("max_seconds", seconds, seconds_ok, positive),
             (
                 "clip_norm",
@@ -97,9 +98,6 @@ impl TrainConfig {
                 "it takes the place of clip_norm, which must be 0 then",
             ),
             ("weight_decay", self.weight_decay, decays, adam),
-            ("momentum", self.momentum, share(self.momentum), decay),
-            ("beta1", self.beta1, share(self.beta1), decay),
-            ("beta2", self.beta2, share(self.beta2), decay),
             (
                 "momentum",
                 self.momentum,
