@@ -516,4 +516,43 @@ mod tests {
             assert!(evaluation.diebold_mariano.is_none_or(f64::is_finite));
         }
     }
+
+    fn five_ahead(steps: usize) -> ForecastConfig {
+        ForecastConfig {
+            horizon: 5,
+            steps,
+            ..config(0)
+        }
+    }
+
+    /// As few rows as are read in one window, so that each pass is a step and reads the last of them.
+    #[test]
+    fn rows_that_choose_when_to_stop_teach_nothing() {
+        let ramp: Vec<f64> = (0..60).map(f64::from).collect();
+        let mut steeper = ramp.clone();
+        // The last max(60/7, 5 + 2) rows. What is learnt is an improvement there, too.
+        for (t, y) in steeper.iter_mut().enumerate().skip(52) {
+            *y = 2.0 * t as f64 - 51.0;
+        }
+        let [learnt, again] =
+            [ramp, steeper].map(|series| train(five_ahead(6), &[series], 60).unwrap());
+        assert_eq!(learnt.unlearnt(), 0);
+        assert_eq!(learnt.networks, again.networks);
+        assert_eq!((learnt.scales, learnt.spread), (again.scales, again.spread));
+        assert_eq!(again.spread, 5.0);
+    }
+
+    #[test]
+    fn the_interval_is_of_the_errors_a_horizon_later() {
+        let columns = [example::ar2(240, 1).values];
+        let forecaster = train(five_ahead(40), &columns, 240).unwrap();
+        let said = forecaster.forecasts(&columns).unwrap();
+        // 206 rows to learn from.
+        let errors: Vec<f64> = (206..235)
+            .map(|t| columns[0][t + 5] - said[t].value)
+            .collect();
+        assert_eq!(forecaster.band, Band::from_errors(&errors, 5));
+        let values: Vec<f64> = said.iter().map(|f| f.value).collect();
+        assert_eq!(said, forecaster.band.walk(&values, &columns[0], 5));
+    }
 }

@@ -89,3 +89,61 @@ impl Evaluation {
 
 /// The largest order of the autoregression: two months of days, two days of hours.
 const MOST_LAGS: usize = 60;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use super::*;
+    use crate::forecast::{ForecastConfig, example};
+
+    const HORIZON: usize = 5;
+    const ROWS: usize = 240;
+
+    fn train(columns: &[Vec<f64>]) -> Forecaster {
+        let config = ForecastConfig {
+            hidden: 16,
+            horizon: HORIZON,
+            networks: 1,
+            steps: 40,
+            ..ForecastConfig::DEFAULT
+        };
+        Forecaster::train(config, columns, ROWS, |_| {}).unwrap()
+    }
+
+    #[test]
+    fn a_ramp_rises_by_its_horizon() {
+        let ramp = [(0..300).map(f64::from).collect()];
+        let forecaster = train(&ramp);
+        let evaluation = Evaluation::of(&forecaster, &ramp, ROWS).unwrap();
+        assert_eq!(
+            (evaluation.persistence.rmse, evaluation.drift.rmse),
+            (5.0, 0.0)
+        );
+        assert!(
+            evaluation
+                .autoregression
+                .is_some_and(|(_, ar)| ar.rmse < 1e-6)
+        );
+        // Who learnt to say the change of one row would miss by 4.
+        let rmse = evaluation.network.rmse;
+        assert!(rmse < 2.5, "{rmse}");
+    }
+
+    #[test]
+    fn rows_to_come_change_nothing_said_before() {
+        let series = example::ar2(300, 1).values;
+        let mut spoilt = series.clone();
+        spoilt[270..].fill(1e3);
+        let forecaster = train(std::slice::from_ref(&series));
+        let [before, after] = [&series, &spoilt]
+            .map(|y| Evaluation::of(&forecaster, std::slice::from_ref(y), ROWS).unwrap());
+        // Row 240 was forecast in row 235, row 275 in row 270.
+        let all = forecaster.forecasts(std::slice::from_ref(&series)).unwrap();
+        assert_eq!(before.forecasts, all[235..295]);
+        assert_eq!(before.forecasts[..35], after.forecasts[..35]);
+        assert_ne!(before.forecasts[35], after.forecasts[35]);
+        let fitted = Autoregression::fit(&series[..ROWS], HORIZON, MOST_LAGS).unwrap();
+        let scores = Scores::ahead(&fitted.forecasts(&spoilt), &spoilt, ROWS, HORIZON);
+        assert_eq!(after.autoregression, Some((fitted.order(), scores)));
+    }
+}

@@ -152,4 +152,31 @@ mod tests {
         assert!((18.0..=19.0).contains(&of_19));
         assert_eq!(upper_quantile(vec![-2.0, -1.0]), 0.0);
     }
+
+    /// Each value is what comes three rows later.
+    #[test]
+    fn the_interval_narrows_once_hits_are_known() {
+        let (horizon, actual) = (3, [2.0, -5.0, 7.0, 1.0, 8.0, -2.0, 8.0, 1.0, 0.0, 0.0, 0.0]);
+        let band = Band {
+            scale: 1.0,
+            below: 1.0,
+            above: 2.0,
+        };
+        let forecasts = band.walk(&actual[horizon..], &actual, horizon);
+        for (t, forecast) in forecasts.iter().enumerate() {
+            // The forecast of row 0 is known to be right in row 3.
+            let known = (t + 1).saturating_sub(horizon) as i32;
+            let quantiles = 3.0 - 2.0 * RATE * TAIL * f64::from(known);
+            let width = DECAY.powi(known) * quantiles;
+            assert!((forecast.high - forecast.low - width).abs() < 1e-12, "{t}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_known_a_horizon_later() {
+        // Of a mean size of 2; in row 2 only the 1 of row 0 is known.
+        let band = Band::from_errors(&[1.0, 1.0, 4.0], 2);
+        assert_eq!((band.scale, band.below), (2.0, 0.0));
+        assert!((band.above - 4.0 / (2.0 - 0.06)).abs() < 1e-12);
+    }
 }

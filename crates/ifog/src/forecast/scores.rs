@@ -155,4 +155,29 @@ mod tests {
             assert!(share < 0.13, "{rows} {horizon}: {share}");
         }
     }
+
+    #[test]
+    fn a_forecast_is_scored_a_horizon_later() {
+        let line: Vec<f64> = (0..30).map(f64::from).collect();
+        let ahead = |forecasts: &[f64]| Scores::ahead(forecasts, &line, 20, 5);
+        let known: Vec<f64> = line.iter().map(|y| y + 5.0).collect();
+        assert_eq!((ahead(&line).rmse, ahead(&line).direction), (5.0, None));
+        assert_eq!(
+            (ahead(&known).rmse, ahead(&known).direction),
+            (0.0, Some(1.0))
+        );
+    }
+
+    /// Gains of 1, 1, 9, 9, … in 20 rows: mean 5, variance 16, autocovariance 16/20.
+    #[test]
+    fn the_statistic_by_hand() {
+        let rival: Vec<f64> = (0..20).map(|t| f64::from(1 + t / 2 % 2 * 2)).collect();
+        let zero = [0.0; 20];
+        // Harvey's factors are (n + 1 − 2)/n and (n + 1 − 4 + 2/n)/n.
+        for (horizon, variance, factor) in [(1, 16.0, 19.0 / 20.0), (2, 17.6, 17.1 / 20.0)] {
+            let squared = 25.0 / (variance / 20.0) * factor;
+            let statistic = diebold_mariano(&zero, &rival, &zero, horizon);
+            assert!(statistic.is_some_and(|dm| (dm * dm - squared).abs() < 1e-12 * squared));
+        }
+    }
 }
