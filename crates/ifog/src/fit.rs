@@ -654,4 +654,31 @@ mod tests {
         fitter.set_clip(ClipRule::Off).unwrap();
         assert_eq!(fitter.config().clip, ClipRule::Off);
     }
+
+    #[test]
+    fn what_is_dropped_for_a_window_learns_nothing_of_it() {
+        let layout = layout(InputConfig::OneHot { vocabulary: 4 });
+        let config = FitConfig {
+            dropout_input: 0.3,
+            dropout_recurrent: 0.3,
+            ..FitConfig::default()
+        };
+        let (mut parameters, mut fitter) = fitter(&layout, config).unwrap();
+        let ones = vec![1.0; layout.len()];
+        let kept = fitter.rows.clone().draw(&ones).to_vec();
+        let tokens: Vec<u32> = (0..STEPS * BATCH).map(|n| n as u32 % 4).collect();
+        let y = [0.5; STEPS * BATCH * 4];
+        let loss = |_, outputs: &mut [f32]| squared_error(outputs, &y, y.len());
+        let step = fitter.step(&mut parameters, 0.02, Inputs::Tokens(&tokens), STEPS, loss);
+        step.unwrap();
+        // A row is three gates of five units.
+        let dropped = |row: &[f32]| row.iter().all(|x| *x == 0.0);
+        let rows = |values: &[f32]| -> Vec<bool> { values.chunks(15).map(dropped).collect() };
+        for (name, place) in layout.tensors() {
+            let [kept, learnt] = [&kept, fitter.gradient()].map(|x| rows(&x[place.clone()]));
+            assert_eq!(kept, learnt, "{name}");
+            let masked = ["w_l0", "u_l0", "u_l1"].contains(&&*name);
+            assert_eq!(kept.contains(&true), masked, "{name}");
+        }
+    }
 }

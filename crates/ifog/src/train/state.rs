@@ -112,6 +112,7 @@ mod tests {
 
     use super::*;
     use crate::safetensors::{SafeTensors, Tensor, content_digest, hash_values, write};
+    use crate::train::ScheduleName;
 
     /// A file that somebody made, with a checksum that is right.
     #[test]
@@ -202,5 +203,31 @@ mod tests {
             ))
             .unwrap();
         trainer.step().unwrap();
+    }
+
+    #[test]
+    fn a_plateau_goes_on() {
+        let config = TrainConfig {
+            hidden: 2,
+            layers: 1,
+            threads: 1,
+            lr: 0.5,
+            lr_schedule: ScheduleName::Plateau,
+            lr_patience: 1,
+            ..TrainConfig::default()
+        };
+        let start = || Trainer::new(config.clone(), b"hello").unwrap();
+        let mut trainer = start();
+        // Two that do not improve lower the rate; the third is the first of the next two.
+        for _ in 0..4 {
+            trainer.observe(3.0);
+        }
+        let state = trainer.state(&Metadata::new()).unwrap();
+        assert_eq!(trainer.step().unwrap().lr, 0.25);
+        let mut again = start();
+        again.restore(&state).unwrap();
+        assert_eq!(again.step().unwrap().lr, 0.25);
+        again.observe(3.0);
+        assert_eq!(again.step().unwrap().lr, 0.125);
     }
 }

@@ -95,7 +95,7 @@ mod tests {
 
     use super::*;
     use crate::train::tests::{TEXT, config};
-    use crate::train::{OptimizerName, TrainConfig};
+    use crate::train::{OptimizerName, ScheduleName, TrainConfig};
 
     /// Planted at a step, found at that step, named as the first tensor it is in.
     #[test]
@@ -181,5 +181,37 @@ mod tests {
         let losses: Vec<f64> = (0..300).map(|_| trainer.step().unwrap().loss).collect();
         assert!(losses[299] < 0.05, "{}", losses[299]);
         assert_eq!(trainer.windows.position().window, 1);
+    }
+
+    /// Each window reads the same symbols, at a rate that is 0 as an f32: nothing but the carried state can change a loss.
+    #[test]
+    fn each_epoch_begins_with_the_zero_state() {
+        let still = TrainConfig {
+            batch: 1,
+            val: 0.0,
+            lr: 1e-60,
+            optimizer: OptimizerName::Sgd,
+            ..config()
+        };
+        let mut trainer = Trainer::new(still, &b"0123456789".repeat(4)).unwrap();
+        assert_eq!(trainer.steps_per_epoch(), 3);
+        let losses: Vec<f64> = (0..6).map(|_| trainer.step().unwrap().loss).collect();
+        assert_eq!(losses[..3], losses[3..]);
+        assert_ne!(losses[0], losses[1]);
+    }
+
+    #[test]
+    fn the_rate_falls_with_the_epochs() {
+        let config = TrainConfig {
+            lr: 0.5,
+            lr_schedule: ScheduleName::Step,
+            lr_decay: Some(0.5),
+            lr_decay_after: 2,
+            ..config()
+        };
+        let mut trainer = Trainer::new(config, TEXT).unwrap();
+        let rates: Vec<f64> = (0..12).map(|_| trainer.step().unwrap().lr).collect();
+        let epochs = [0.5, 0.5, 0.25, 0.125];
+        assert_eq!(rates, epochs.map(|lr| [lr; 3]).as_flattened());
     }
 }
