@@ -4,6 +4,7 @@ use ifog_kernels::Cell;
 use serde::{Deserialize, Serialize};
 
 use crate::config::InputConfig;
+use crate::dot::dot;
 use crate::parameters::Layout;
 use crate::rng::{Rng, Stream, ln};
 
@@ -126,19 +127,6 @@ fn orthogonal(n: usize, rng: &mut Rng) -> Vec<f64> {
         row.iter_mut().for_each(|a| *a /= norm);
     }
     q
-}
-
-/// In eight sums, so that none waits for the last: a matrix of 1,024 rows has a billion such products.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut sums = [0.0; 8];
-    let (eights, rest) = (a.chunks_exact(8).zip(b.chunks_exact(8)), a.len() / 8 * 8);
-    for (a, b) in eights {
-        for lane in 0..8 {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    let rest = a[rest..].iter().zip(&b[rest..]);
-    sums.iter().sum::<f64>() + rest.map(|(a, b)| a * b).sum::<f64>()
 }
 
 #[cfg(test)]

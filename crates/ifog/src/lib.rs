@@ -44,6 +44,7 @@ pub mod clip;
 pub mod config;
 pub mod corpus;
 pub mod cost;
+mod dot;
 pub mod dropout;
 mod finite;
 pub mod fit;

@@ -1,5 +1,7 @@
 //! The two numbers of a square matrix that bound how a linear recurrence grows.
 
+use crate::dot::dot;
+
 /// The spectral radius ρ(A): the largest absolute value of an eigenvalue. `a` is `[n, n]`.
 ///
 /// By Gelfand's formula, ρ = lim ‖Aᵐ‖^(1/m), with m = 2²⁰ reached by squaring. For the Frobenius norm,
@@ -63,10 +65,6 @@ fn product(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
         }
     }
     c
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 fn frobenius(a: &[f64]) -> f64 {

@@ -12,6 +12,7 @@ use std::ops::Range;
 use serde::Serialize;
 
 use super::features::Feature;
+use crate::dot::dot;
 use crate::rng::{Rng, Stream};
 
 /// The best unit for a feature.
@@ -70,7 +71,7 @@ pub fn find_units(layers: &[(&[f32], usize)], features: &[Feature], seed: u64) -
             continue;
         };
         let fit = |unit: &Option<Vec<f64>>, feature: &[f64]| {
-            unit.as_ref().map_or(0.0, |u| correlation(u, feature))
+            unit.as_ref().map_or(0.0, |u| dot(u, feature))
         };
         let chosen = units
             .iter()
@@ -168,10 +169,6 @@ fn usable(values: &[f64]) -> Option<Vec<f64>> {
     } else {
         None
     }
-}
-
-fn correlation(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Shifts of a feature; the least p is 1/300, so that a single unit can be claimed among 15 features. A text of fewer than some
