@@ -24,8 +24,8 @@ use crate::picture_file::{Kind, write_picture};
 /// Show what hidden units do while a model reads a text.
 ///
 /// Writes a page on which every character stands on the colour of one unit, red for positive and blue for negative, with all
-/// units in small beside it, and lists the units that follow quotes, brackets, the place in the line and the like better than the
-/// best of as many random units would.
+/// units in small beside it, and lists the units that follow quotes, brackets, the place in the line and the like better than
+/// chance would.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ifog view runs/book --out view.html\n  ifog view runs/book chapter.txt --layer 1 --unit 42\n  \
@@ -198,12 +198,12 @@ fn print(scene: &Scene) -> Result<(), Failure> {
         return print_line(NOTHING);
     }
     print_line(format!(
-        "{:<22} {:>5} {:>5} {:>12} {:>14}  verdict",
-        "feature", "layer", "unit", "correlation", "best of chance"
+        "{:<22} {:>5} {:>5} {:>12} {:>7}  verdict",
+        "feature", "layer", "unit", "correlation", "chance"
     ))?;
     for f in &scene.findings {
         print_line(format!(
-            "{:<22} {:>5} {:>5} {:>12.3} {:>14.3}  {}",
+            "{:<22} {:>5} {:>5} {:>12.3} {:>7.3}  {}",
             f.feature,
             f.layer,
             f.unit,
@@ -238,8 +238,8 @@ fn note(shifts: usize) -> String {
     }
 }
 
-const NOTE: &str = "Units were chosen on the first half of the text; the correlation is that on the second half. Chance is what the \
-                    best of all units exceeds in 5 % of the cases when the feature is shifted against the text. The verdicts keep the \
+const NOTE: &str = "Units were chosen on the first half of the text; the correlation is that on the second half. Chance is what its \
+                    size exceeds in 5 % of the cases when the feature is shifted against the text. The verdicts keep the \
                     rate of false discoveries at 5 %; what is above chance, but not surely enough for that among so many features, is \
                     not beyond doubt. A unit is said to track a feature from a correlation of 0.7 on, which is half of the variance, to \
                     follow it from 0.4 on, and to follow it weakly below.";

@@ -183,7 +183,7 @@ fn found(scene: &Scene) -> Markup {
                 thead { tr {
                     @for name in ["feature", "layer", "unit"] { th scope="col" { (name) } }
                     th.scripted scope="col" { "unit above feature" }
-                    @for name in ["correlation", "best of chance", "verdict"] { th scope="col" { (name) } }
+                    @for name in ["correlation", "chance", "verdict"] { th scope="col" { (name) } }
                 } }
                 tbody { @for f in &scene.findings { tr {
                     td { (f.feature) }
