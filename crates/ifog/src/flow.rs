@@ -149,19 +149,19 @@ impl Flow {
         let layers = layout.config().layers;
         let mut norms = vec![vec![Vec::new(); 3]; layers];
         let mut record = |_lag: usize, layer: usize, dh: &[f64], dc: &[f64]| {
-            let squares = |values: &[f64]| -> Vec<f64> {
+            let of_rows = |values: &[f64]| -> Vec<f64> {
                 let rows = values.chunks_exact(values.len() / batch);
-                rows.map(|row| row.iter().map(|x| x * x).sum()).collect()
+                rows.map(norm).collect()
             };
-            let h = squares(dh);
+            let h = of_rows(dh);
             let c = if dc.is_empty() {
                 vec![0.0; batch]
             } else {
-                squares(dc)
+                of_rows(dc)
             };
-            let state: Vec<f64> = h.iter().zip(&c).map(|(h, c)| h + c).collect();
-            for (to, squares) in norms[layer].iter_mut().zip([state, h, c]) {
-                to.push(Norms::of(squares.into_iter().map(f64::sqrt).collect()));
+            let state: Vec<f64> = h.iter().zip(&c).map(|(h, c)| h.hypot(*c)).collect();
+            for (to, of_rows) in norms[layer].iter_mut().zip([state, h, c]) {
+                to.push(Norms::of(of_rows));
             }
         };
         let tapes = record_window(&weights, &windows, config.lags)?;
@@ -222,6 +222,18 @@ impl LayerFlow {
         let norm = |lag: usize| self.state.get(lag).map_or(f64::NAN, |n| n.median);
         norm(lag) / norm(1)
     }
+}
+
+/// As a multiple of the largest value: squares alone would leave the range of f64 beyond 1e±154.
+fn norm(values: &[f64]) -> f64 {
+    let largest = values.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+    // What has no such multiples has the norm of its squares: 0, or what is not finite.
+    let unit = match largest > 0.0 && largest.is_finite() {
+        true => largest,
+        false => 1.0,
+    };
+    let squares = values.iter().map(|x| (x / unit).powi(2));
+    unit * squares.sum::<f64>().sqrt()
 }
 
 impl Norms {
@@ -290,5 +302,54 @@ mod tests {
         let of_u = &spectra(&layout, &parameters, 0)[0];
         assert!((of_u.radius - 0.5).abs() < 1e-4);
         assert!((of_u.largest_singular_value - 0.5).abs() < 1e-12);
+    }
+
+    /// Without W and biases h stays 0 and tanh' = 1, and all five symbols are equally likely. After symbols 1 only, ∂loss/∂h is then
+    /// 0.2 − 0.1 in both units, and U multiplies it at each lag. Some 300 products round to 1e-13.
+    #[test]
+    fn gradients_are_followed_as_far_as_numbers_go() {
+        let input = InputConfig::OneHot { vocabulary: 5 };
+        let layout = Layout::new(NetworkConfig {
+            cell: Cell::Rnn,
+            input,
+            hidden: 2,
+            layers: 1,
+            outputs: 5,
+        })
+        .unwrap();
+        for (u, at_160) in [(0.1f32, 1.414e-161), (10.0, 1.414e159)] {
+            let mut parameters = vec![0.0f32; layout.len()];
+            (parameters[10], parameters[13]) = (u, u);
+            let decoder = layout.decoder_weight();
+            for (i, w) in parameters[decoder].iter_mut().enumerate() {
+                *w = i as f32 * 0.1;
+            }
+            let config = FlowConfig {
+                lags: 300,
+                positions: 2,
+                seed: 0,
+            };
+            let flow = Flow::measure(&layout, &parameters, &[1; 700], config).unwrap();
+            let layer = &flow.layers[0];
+            assert!((layer.state[160].median / at_160 - 1.0).abs() < 1e-3);
+            for lag in [160, 290, 300] {
+                let expected = layer.state[0].median * f64::from(u).powi(lag as i32);
+                let [state, h] = [&layer.state, &layer.h].map(|norms| norms[lag].median);
+                assert!((state / expected - 1.0).abs() < 1e-12, "{u} {lag}: {state}");
+                assert_eq!(state, h);
+            }
+            assert!((layer.gain() / f64::from(u) - 1.0).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn norms_of_any_size() {
+        for size in [1e-300, 1.0, 1e300] {
+            let of = norm(&[3.0 * size, 0.0, -4.0 * size]);
+            assert!((of / (5.0 * size) - 1.0).abs() < 1e-15, "{of}");
+        }
+        assert_eq!([norm(&[]), norm(&[0.0, -0.0])], [0.0; 2]);
+        assert_eq!(norm(&[1.0, f64::NEG_INFINITY]), f64::INFINITY);
+        assert!(norm(&[f64::NAN, 0.0]).is_nan() && norm(&[f64::NAN, 1.0]).is_nan());
     }
 }
