@@ -15,12 +15,15 @@ pub fn spectral_radius(a: &[f64], n: usize) -> f64 {
     // ln ‖Aᵐ‖/m, with the powers kept at norm 1.
     let mut log_norm = 0.0;
     let mut share = 1.0;
-    for _ in 0..=DOUBLINGS {
+    for doubling in 0..=DOUBLINGS {
         let norm = frobenius(&power);
         if norm == 0.0 || !norm.is_finite() {
             return norm;
         }
         log_norm += share * norm.ln();
+        if doubling == DOUBLINGS {
+            break;
+        }
         share /= 2.0;
         power.iter_mut().for_each(|x| *x /= norm);
         power = product(&power, &power, n);
