@@ -42,7 +42,7 @@ pub enum Mode {
 /// assert_eq!(vocabulary.decode(&tokens)?, "où".as_bytes());
 /// # Ok::<(), ifog::vocabulary::VocabularyError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
     kind: Kind,
     /// Byte values or code points, strictly ascending.
@@ -274,14 +274,6 @@ impl Vocabulary {
         }
     }
 }
-
-impl PartialEq for Vocabulary {
-    fn eq(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.codes == other.codes
-    }
-}
-
-impl Eq for Vocabulary {}
 
 /// The form of a vocabulary in a checkpoint's metadata.
 #[derive(Serialize, Deserialize)]
