@@ -95,7 +95,7 @@ impl<E: Element> Dropout<E> {
         };
         let width = outputs.cols();
         let (of_layer, before, drawn_rows) = match self.variational {
-            true => (segment.batch, 0, segment.batch.min(outputs.rows())),
+            true => (segment.batch, 0, segment.batch),
             false => (segment.rows, segment.before, outputs.rows()),
         };
         let below: usize = self.widths[..layer].iter().sum();
