@@ -99,17 +99,13 @@ impl Trainer {
         let network = config.network(vocabulary.len());
         let layout = Layout::with_widths(network, &config.layer_widths())?;
         let (steps, batch) = (corpus.seq_len(), corpus.batch());
-        let room = match config.checkpoint_every {
-            0 => steps,
-            every => every.min(steps),
-        };
         let pool = Pool::new(config.threads)?;
         Memory::predict(&layout, &config, &corpus, text.len(), pool.threads()).check()?;
         let parameters = match model {
             Some(model) => model.parameters.clone(),
             None => fresh_parameters(&layout, &config),
         };
-        let (room, fit) = ((room, batch), config.fit());
+        let (room, fit) = ((config.room(steps), batch), config.fit());
         let fitter =
             pool.install(|| Fitter::new(&layout, &parameters, room, fit, Threads::current()))?;
         let mut model = LanguageModel::with_layout(layout.clone(), vocabulary, parameters)?;

@@ -310,6 +310,14 @@ impl TrainConfig {
         }
     }
 
+    /// Steps of the tape, of windows of so many.
+    pub(super) fn room(&self, steps: usize) -> usize {
+        match self.checkpoint_every {
+            0 => steps,
+            every => every.min(steps),
+        }
+    }
+
     /// How a step learns.
     pub(super) fn fit(&self) -> FitConfig {
         FitConfig {

@@ -26,10 +26,7 @@ impl Memory {
     ) -> Self {
         const FLOAT: u128 = size_of::<f32>() as u128;
         let (steps, batch) = (corpus.seq_len(), corpus.batch());
-        let room = match config.checkpoint_every {
-            0 => steps,
-            every => every.min(steps),
-        };
+        let room = config.room(steps);
         let network = layout.config();
         let parameters = layout.len() as u128;
         let masked = config.dropout_input > 0.0 || config.dropout_recurrent > 0.0;
