@@ -232,7 +232,11 @@ fn a_part_that_is_not_there() {
     // Ten symbols leave a tenth of one for validation.
     folder.file("short.txt", &rhyme()[..10]);
     let eval = folder.ifog(["eval", "run", "short.txt"]).run();
-    assert!(eval.succeeded().stderr.contains("no part for validation"));
+    assert!(
+        eval.succeeded()
+            .stderr
+            .contains("too short for a part for validation")
+    );
     let eval = folder.ifog(["eval", "run", "rhyme.txt"]).run();
     assert_eq!(eval.succeeded().stderr, "");
 }
