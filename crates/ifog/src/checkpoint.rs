@@ -30,7 +30,7 @@ use crate::vocabulary::{Vocabulary, VocabularyError};
 
 use tensors::{as_tensors, loaded_parameters, stored_tensors, tensor_shapes};
 
-mod tensors;
+pub(crate) mod tensors;
 
 /// Why a model cannot be loaded or saved.
 #[derive(Debug, thiserror::Error)]
@@ -228,6 +228,12 @@ impl LanguageModel {
         };
         let widths = widths(text("hidden")?, number("layers")?)?;
         let layout = Layout::with_widths(config, &widths)?;
+        let (found, wanted) = (file.tensors().len(), tensor_shapes(&layout).len());
+        if found != wanted {
+            return Err(DecodeError::Content(format!(
+                "it has {found} tensors, and its sizes ask for {wanted}"
+            )));
+        }
         let parameters = loaded_parameters(&layout, &file)?;
         let mut model = Self::with_layout(layout, vocabulary, parameters)?;
         model.digest = file.digest();

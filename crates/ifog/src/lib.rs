@@ -22,7 +22,7 @@
 //! # }
 //! ```
 //!
-//! * [`train`]: the trainer of language models; [`fit`]: its step, for any loss. [`language_model`]: evaluation and sampling. [`checkpoint`]: files, named as PyTorch's.
+//! * [`train`]: the trainer of language models; [`fit`]: its step, for any loss. [`language_model`]: evaluation and sampling. [`checkpoint`]: files, named as PyTorch's; [`pytorch`]: weights from and for a `state_dict`.
 //! * [`network`]: the layers at work, in f32 and f64. [`parameters`]: one flat buffer. [`loss`], [`optimizer`],
 //!   [`learning_rate`], [`clip`], [`dropout`], [`row_dropout`], [`average`], [`init`].
 //! * [`corpus`], [`vocabulary`], [`sampling`], [`rng`]: text in and out.
@@ -60,6 +60,7 @@ pub mod optimizer;
 pub mod parameters;
 pub mod pool;
 pub mod probe;
+pub mod pytorch;
 mod quantile;
 pub mod regular_file;
 pub mod rng;

@@ -7,7 +7,7 @@ use crate::config::ConfigError;
 use crate::parameters::Layout;
 
 /// Reads windows: the forward pass without a tape.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader<E> {
     layout: Layout,
     steps: usize,
