@@ -64,7 +64,7 @@ pub(crate) struct Task {
     /// Time to try, in seconds or as 10m.
     #[arg(long, default_value = "120s", value_parser = seconds, value_name = "TIME")]
     pub(crate) budget: f64,
-    /// Sequences to try.
+    /// Sequences to try, in whole batches.
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     pub(crate) sequences: Option<usize>,
     /// Threads; without it, all of the machine. The result does not depend on it.

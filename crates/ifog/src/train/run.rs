@@ -49,7 +49,7 @@ pub struct Run {
 /// `training-{step}.safetensors`.
 #[derive(Clone, Debug)]
 pub struct Saving {
-    /// The training states; their directory also gets the model.
+    /// The training states; their directory, which must exist, also gets the model.
     pub checkpoints: Checkpoints,
     /// Beside after each validation and at the end.
     pub every: Interval,
