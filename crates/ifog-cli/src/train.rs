@@ -72,7 +72,9 @@ pub(crate) fn run(args: &Train) -> Result<(), Failure> {
     let mut notes = changes;
     if resumes {
         notes.extend(resume(&mut run, &checkpoints, &mut directory, &progress)?);
-        check_length(&run, &progress)?;
+        let over = check_length(&run)?;
+        over.iter().for_each(|note| progress.note(note));
+        notes.extend(over);
         let mixed = config.isa.as_deref().and_then(|isa| mixed_bits(isa, level));
         mixed.iter().for_each(|note| progress.note(note));
         notes.extend(mixed);
@@ -232,9 +234,9 @@ fn resume(
     Ok(notes)
 }
 
-/// Refuses a number of steps that a resumed run has behind it, and says why one that is over has nothing to do. The length that it
+/// Refuses a number of steps that a resumed run has behind it; or says why one that is over has nothing to do. The length that it
 /// had may be given again.
-fn check_length(run: &Run, progress: &Progress) -> Result<(), Failure> {
+fn check_length(run: &Run) -> Result<Option<String>, Failure> {
     let done = run.progress();
     let stands = format!(
         "the run stands at {} steps, {:.2} epochs",
@@ -250,20 +252,18 @@ fn check_length(run: &Run, progress: &Progress) -> Result<(), Failure> {
         )));
     }
     if run.stopped_early() {
-        progress.note(format!(
+        return Ok(Some(format!(
             "{stands} and stopped early, without a better validation in {} of them: --early-stop 0 goes on",
             done.stale
-        ));
-    } else if run.is_over() {
+        )));
+    }
+    Ok(run.is_over().then(|| {
         let option = match run.trainer().finished() {
             true => "--steps or --epochs",
             false => "--max-seconds",
         };
-        progress.note(format!(
-            "{stands}, which is its end: a larger {option} lets it go on"
-        ));
-    }
-    Ok(())
+        format!("{stands}, which is its end: a larger {option} lets it go on")
+    }))
 }
 
 /// The text to train on.

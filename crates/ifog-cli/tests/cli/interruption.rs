@@ -268,6 +268,8 @@ fn a_resumed_run_finds_its_text_and_its_end() {
     )
     .run();
     assert_eq!(timed.json()["steps"].as_u64(), Some(30));
+    let notes = timed.json()["notes"].to_string();
+    assert!(notes.contains("which is its end"), "{notes}");
     assert!(read("run/model.safetensors") == model);
     // From anywhere.
     fs::create_dir(folder.path("below")).unwrap();
