@@ -290,6 +290,12 @@ fn sentence(network: &Network) -> String {
     let Some(top) = network.layers.last() else {
         return String::new();
     };
+    if top.left.is_nan() {
+        return format!(
+            "{}: no gradient reaches its states at all, as whatever it passes is saturated: the model has left the range in which it can learn.",
+            network.name
+        );
+    }
     let end = top.state.len().saturating_sub(1);
     let left = format!("{:.1e} of it is left at lag {end}", top.left);
     let half = match top.half_lag {
@@ -484,7 +490,10 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
                     once(lag(layer.half_lag)),
                     once(lag(layer.hundredth_lag)),
                     once(decimals(layer.gain_per_step, 3)),
-                    once(format!("{:.1e}", layer.left)),
+                    once(match layer.left.is_nan() {
+                        true => "–".to_owned(),
+                        false => format!("{:.1e}", layer.left),
+                    }),
                     gate.name.to_owned(),
                     format!("{:.3}", gate.left_saturated),
                     format!("{:.3}", gate.right_saturated),
