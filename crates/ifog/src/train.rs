@@ -375,6 +375,23 @@ mod tests {
         assert_eq!([steps(40_000), steps(60_000)], [0, 100]);
     }
 
+    /// 2.2 · 25 and 4.4 · 25 are more than 55 and 110 in floating point.
+    #[test]
+    fn a_share_of_an_epoch_is_no_step_too_long() {
+        let text: Vec<u8> = TEXT.iter().copied().cycle().take(560).collect();
+        for (epochs, steps) in [(2.2, 55), (4.4, 110), (2.21, 56), (0.001, 1)] {
+            let config = TrainConfig {
+                epochs: Some(epochs),
+                ..config()
+            };
+            let trainer = Trainer::new(config, &text).unwrap();
+            assert_eq!(
+                (trainer.steps_per_epoch(), trainer.total_steps()),
+                (25, Some(steps))
+            );
+        }
+    }
+
     #[test]
     fn tied_weights_stay_tied() {
         let config = TrainConfig {
