@@ -198,7 +198,7 @@ impl Sheet {
         };
         let step = (last - first) / (values.len() - 1).max(1) as f64;
         let even = (values.iter().zip(0..)).all(|(value, row)| {
-            let rounding = 1e-9 * (first.abs() + last.abs());
+            let rounding = 1e-12 * (first.abs() + last.abs());
             (value - (first + step * f64::from(row))).abs() <= rounding
         });
         even && (step.abs() == 1.0 || step != 0.0 && values.len() >= EVEN)
