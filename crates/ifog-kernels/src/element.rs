@@ -74,17 +74,24 @@ pub struct GateConstants<E: 'static> {
     /// ln 2 cut short so that n · `ln2_hi` is exact for every exponent n.
     pub ln2_hi: E,
     pub ln2_lo: E,
+    /// The number nearest to ln 2, and what is missing.
+    pub ln2: E,
+    pub ln2_rest: E,
+    /// Whether, up to `sigmoid_near`, n · `ln2_rest` does not matter in r²·v(r).
+    pub ln2_rest_is_small: bool,
     /// v(r) = (eʳ − 1 − r)/r² for |r| ≤ ln 2/2, from the highest power down.
     pub exp: &'static [E],
     /// Above: exp is +∞. Below its negative partner: exp is 0.
     pub exp_max: E,
     pub exp_min: E,
+    /// Up to it, on both sides, 1 + 2ⁿ is exact for the n of e⁻ˣ.
+    pub sigmoid_near: E,
     /// Arguments beyond which e⁻ˣ adds nothing to 1.
     pub sigmoid_max: E,
     /// Below it sigmoid is 0 in this type.
     pub sigmoid_min: E,
     /// Where sigmoid(x) = eˣ to the last bit and is computed scaled by `2^sigmoid_shift`.
-    pub sigmoid_far: E,
+    pub sigmoid_scaled: E,
     pub sigmoid_shift: E,
     /// 2^−`sigmoid_shift`.
     pub sigmoid_scale: E,
@@ -144,6 +151,9 @@ const GATES_F32: GateConstants<f32> = GateConstants {
     log2_e: core::f32::consts::LOG2_E,
     ln2_hi: 0.693_359_375,
     ln2_lo: -2.121_944_400_5e-4,
+    ln2: core::f32::consts::LN_2,
+    ln2_rest: -1.904_654_299_957_767_9e-9,
+    ln2_rest_is_small: true,
     exp: &[
         0.0013816873542964458,
         0.008368640206754208,
@@ -153,9 +163,10 @@ const GATES_F32: GateConstants<f32> = GateConstants {
     ],
     exp_max: 89.0,
     exp_min: -104.0,
+    sigmoid_near: 16.0,
     sigmoid_max: 87.0,
     sigmoid_min: -104.0,
-    sigmoid_far: -44.0,
+    sigmoid_scaled: -44.0,
     sigmoid_shift: 64.0,
     sigmoid_scale: 1.0 / 18_446_744_073_709_551_616.0,
     tanh_small: 0.5625,
@@ -176,6 +187,9 @@ const GATES_F64: GateConstants<f64> = GateConstants {
     log2_e: core::f64::consts::LOG2_E,
     ln2_hi: 0.693_147_180_369_123_816_490,
     ln2_lo: 1.908_214_929_270_587_700_02e-10,
+    ln2: core::f64::consts::LN_2,
+    ln2_rest: 2.319_046_813_846_299_6e-17,
+    ln2_rest_is_small: false,
     exp: &[
         2.0828458493697411054e-9,
         2.5111821474006525393e-8,
@@ -191,9 +205,10 @@ const GATES_F64: GateConstants<f64> = GateConstants {
     ],
     exp_max: 710.0,
     exp_min: -746.0,
+    sigmoid_near: 36.0,
     sigmoid_max: 700.0,
     sigmoid_min: -746.0,
-    sigmoid_far: -350.0,
+    sigmoid_scaled: -350.0,
     sigmoid_shift: 512.0,
     sigmoid_scale: 7.458_340_731_200_207e-155,
     tanh_small: 0.5625,

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::simd::portable::EMULATED;
+use crate::simd::portable::{EMULATED, PORTABLE_FUSES};
 
 /// An instruction-set level that this machine has.
 ///
@@ -108,7 +108,7 @@ impl Level {
 
     /// Whether a multiply-add is rounded once, so that the bits are those of every other such level.
     pub fn is_fused(self) -> bool {
-        self.0 != Kind::Portable || cfg!(all(target_feature = "fma", feature = "std"))
+        self.0 != Kind::Portable || PORTABLE_FUSES
     }
 }
 

@@ -40,6 +40,9 @@ pub trait Simd: Microkernels + Copy + Send + Sync {
     /// broadcast left value: 24 of 32 registers, 12 of 16.
     const ACCUMULATORS: usize;
 
+    /// Whether a multiply-add is rounded once.
+    const FUSED: bool = true;
+
     /// Whether a multiply-add is so slow that nothing around it matters but the size of the machine code.
     const EMULATED: bool = false;
 

@@ -18,11 +18,12 @@ pub struct Portable<E>(PhantomData<E>);
 pub struct ScalarFma<E>(PhantomData<E>);
 
 macro_rules! arrays {
-    ($token:ident, $t:ty, $bits:ty, $sign_shift:expr, $mantissa:expr, $mul_add:expr, $emulated:expr) => {
+    ($token:ident, $t:ty, $bits:ty, $sign_shift:expr, $mantissa:expr, $mul_add:expr, $fused:expr, $emulated:expr) => {
         impl Simd for $token<$t> {
             type V = [$t; LANES];
             const LANES: usize = LANES;
             const ACCUMULATORS: usize = 8;
+            const FUSED: bool = $fused;
             const EMULATED: bool = $emulated;
             type Narrow = Self;
 
@@ -174,6 +175,9 @@ pub(crate) const EMULATED: bool = !cfg!(any(
     target_feature = "d",
 ));
 
+/// Whether the portable level's multiply-adds are rounded once.
+pub(crate) const PORTABLE_FUSES: bool = cfg!(all(target_feature = "fma", feature = "std"));
+
 #[cfg(not(target_feature = "fma"))]
 macro_rules! target_mul_add {
     () => {
@@ -202,7 +206,43 @@ macro_rules! fused {
     };
 }
 
-arrays!(Portable, f32, u32, 31, 23, target_mul_add!(), false);
-arrays!(Portable, f64, u64, 63, 52, target_mul_add!(), false);
-arrays!(ScalarFma, f32, u32, 31, 23, fused!(), EMULATED);
-arrays!(ScalarFma, f64, u64, 63, 52, fused!(), EMULATED);
+arrays!(
+    Portable,
+    f32,
+    u32,
+    31,
+    23,
+    target_mul_add!(),
+    PORTABLE_FUSES,
+    false
+);
+arrays!(
+    Portable,
+    f64,
+    u64,
+    63,
+    52,
+    target_mul_add!(),
+    PORTABLE_FUSES,
+    false
+);
+arrays!(
+    ScalarFma,
+    f32,
+    u32,
+    31,
+    23,
+    fused!(),
+    cfg!(feature = "std"),
+    EMULATED
+);
+arrays!(
+    ScalarFma,
+    f64,
+    u64,
+    63,
+    52,
+    fused!(),
+    cfg!(feature = "std"),
+    EMULATED
+);
