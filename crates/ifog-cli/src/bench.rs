@@ -8,7 +8,7 @@ mod verdict;
 use std::path::PathBuf;
 
 use clap::Args;
-use ifog::bench::{Case, Effort, Machine, Pass, Timing, Workload};
+use ifog::bench::{Case, Effort, Machine, Measured, Pass, Workload};
 use ifog::pool::Pool;
 use ifog::{Cell, Level};
 use indicatif::ProgressBar;
@@ -22,8 +22,9 @@ use crate::output::{log, print_json, print_line};
 /// Measure cell throughput on this machine, beside the machine's own limit.
 ///
 /// The limit of a case, its roofline, is the time of its FLOPs at the peak of this machine, or of its reading at the
-/// bandwidth of a working set of that size, whichever is longer; both are measured in the same run. Each case is
-/// compared with the portable level before it is timed. Run nothing beside it.
+/// bandwidth of a working set of that size, whichever is longer; both are measured in turns with the case, as the speed of a
+/// machine changes. So is one thread, where there are several. Each case is compared with the portable level before it is timed. Run
+/// nothing beside it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ifog bench --quick\n  ifog bench --cell lstm --pass infer,train --batch 8,32,64 --hidden 128,256\n  \
@@ -101,10 +102,14 @@ struct Line {
     gflops: f64,
     roofline_ms: f64,
     roofline_fraction: f64,
+    /// Times the speed of one thread, of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    speed_up: Option<f64>,
 }
 
 impl Line {
-    fn new(case: Case, level: Level, timing: Timing, bound: f64) -> Self {
+    fn new(case: Case, level: Level, measured: &Measured) -> Self {
+        let timing = measured.timing;
         Self {
             case: case.pass.name().to_owned(),
             cell: case.cell.name().to_owned(),
@@ -118,8 +123,9 @@ impl Line {
             ms_min: timing.min * 1e3,
             spread: timing.spread,
             gflops: case.flops() / timing.median / 1e9,
-            roofline_ms: bound * 1e3,
-            roofline_fraction: bound / timing.median,
+            roofline_ms: measured.bound * 1e3,
+            roofline_fraction: measured.fraction(),
+            speed_up: measured.speed_up,
         }
     }
 
@@ -149,7 +155,8 @@ pub(crate) fn run(args: &Bench) -> Result<(), Failure> {
         return sweep::run(args, level, &mut machine);
     }
     if !args.json {
-        print_line(HEADER)?;
+        let speed_up = if args.threads > 1 { "  speed-up" } else { "" };
+        print_line(format!("{HEADER}{speed_up}"))?;
     }
     let cases = grid::cases(args);
     let effort = match args.quick {
@@ -160,8 +167,8 @@ pub(crate) fn run(args: &Bench) -> Result<(), Failure> {
     let bar = ProgressBar::new(cases.len() as u64);
     let mut lines = Vec::new();
     for case in cases {
-        let (timing, bound) = measure(case, level, effort, &mut machine)?;
-        let line = Line::new(case, level, timing, bound);
+        let measured = measure(case, level, effort, &mut machine)?;
+        let line = Line::new(case, level, &measured);
         bar.suspend(|| match args.json {
             true => print_json(&line),
             false => print_line(row(&line)),
@@ -176,17 +183,16 @@ pub(crate) fn run(args: &Bench) -> Result<(), Failure> {
     }
 }
 
-/// Time of a case, and its bound in seconds.
+/// Measures a case that computes the right thing.
 fn measure(
     case: Case,
     level: Level,
     effort: Effort,
     machine: &mut Machine,
-) -> Result<(Timing, f64), Failure> {
+) -> Result<Measured, Failure> {
     let mut workload = Workload::new(case, level)?;
     workload.check()?;
-    let bound = case.bound(machine)?;
-    Ok((workload.measure(effort), bound))
+    Ok(workload.measure_in_turns(effort, machine)?)
 }
 
 fn print_machine(machine: &mut Machine, level: Level, threads: usize) -> Result<(), Failure> {
@@ -211,7 +217,7 @@ const HEADER: &str = "pass   cell         B     T     I     H  thr         time 
 
 fn row(line: &Line) -> String {
     format!(
-        "{:6} {:9} {:4} {:5} {:5} {:5} {:4} {:9.4} ms {:11.3} {:8.1} {:7.4} {:6.3} {:5.1}%",
+        "{:6} {:9} {:4} {:5} {:5} {:5} {:4} {:9.4} ms {:11.3} {:8.1} {:7.4} {:6.3} {:5.1}%{}",
         line.case,
         line.cell,
         line.batch,
@@ -224,7 +230,9 @@ fn row(line: &Line) -> String {
         line.gflops,
         line.roofline_ms,
         line.roofline_fraction,
-        line.spread * 100.0
+        line.spread * 100.0,
+        line.speed_up
+            .map_or(String::new(), |speed_up| format!("{speed_up:10.2}"))
     )
 }
 

@@ -7,20 +7,21 @@
 //! ```
 //!
 //! The bound is a roofline (Williams, Waterman & Patterson 2009): peak and bandwidths are measured ([`Machine`]), with as many
-//! threads as the case has. It leaves out gate functions and the meeting of threads, which no machine does for nothing: 1 is out of
+//! threads as the case has, in turns with the case ([`Workload::measure_in_turns`]). It leaves out gate functions and the meeting of threads, which no machine does for nothing: 1 is out of
 //! reach. A training pass is forward and BPTT to the gradients of weights, inputs and initial state. A [`Series`] measures cases along
 //! one size and puts each beside its neighbours.
 //!
 //! ```
-//! use ifog::bench::{Case, Effort, Pass, Workload};
+//! use ifog::bench::{Case, Effort, Machine, Pass, Workload};
 //! use ifog::{Cell, Level};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let case = Case { pass: Pass::Infer, cell: Cell::Lstm, batch: 8, steps: 4, input: 32, hidden: 32, threads: 1 };
-//! let mut workload = Workload::new(case, Level::detect()?)?;
+//! let level = Level::detect()?;
+//! let mut workload = Workload::new(case, level)?;
 //! workload.check()?;
-//! let time = workload.measure(Effort::SMOKE);
-//! assert!(time.median > 0.0 && time.min <= time.median);
+//! let measured = workload.measure_in_turns(Effort::SMOKE, &mut Machine::new(level))?;
+//! assert!(measured.timing.min <= measured.timing.median && measured.fraction() > 0.0);
 //! # Ok(())
 //! # }
 //! ```
@@ -29,10 +30,12 @@ mod case;
 mod machine;
 mod series;
 mod timing;
+mod turns;
 mod workload;
 
 pub use case::{Case, Pass};
 pub use machine::Machine;
 pub use series::{Axis, CLIFF, LinearFit, Point, Series};
 pub use timing::{Effort, Timing};
+pub use turns::Measured;
 pub use workload::{BenchError, Workload, fill};

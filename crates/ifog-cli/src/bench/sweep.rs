@@ -101,7 +101,7 @@ fn ascending(given: &[usize], otherwise: &[usize]) -> Vec<usize> {
 
 fn print_lines(series: &Series, level: Level) -> Result<(), Failure> {
     series.points().iter().try_for_each(|point| {
-        let line = Line::new(point.case, level, point.timing, point.bound);
+        let line = Line::new(point.case, level, &point.measured);
         print_json(&judged(series, point, line))
     })
 }
@@ -114,7 +114,7 @@ fn print_table(series: &Series, level: Level) -> Result<(), Failure> {
         "{axis_name:>6}         time  a step, us  GFLOP/s  of it  expected  ratio  noise"
     ))?;
     for point in series.points() {
-        let line = Line::new(point.case, level, point.timing, point.bound);
+        let line = Line::new(point.case, level, &point.measured);
         let or_none = |value: Option<f64>, decimals| {
             value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"))
         };

@@ -99,7 +99,10 @@ pub(super) fn name(series: &Series) -> String {
 
 impl Verdict {
     pub(super) fn add(&mut self, series: &Series) {
-        let spreads = series.points().iter().map(|point| point.timing.spread);
+        let spreads = series
+            .points()
+            .iter()
+            .map(|point| point.measured.timing.spread);
         self.spreads.extend(spreads);
         self.spreads.sort_by(f64::total_cmp);
         self.cases = self.spreads.len();
@@ -266,7 +269,7 @@ const DISTURBED: f64 = 0.1;
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use ifog::Cell;
-    use ifog::bench::{Effort, Pass, Timing};
+    use ifog::bench::{Effort, Measured, Pass, Timing};
 
     use super::*;
 
@@ -289,7 +292,11 @@ mod tests {
                 min: ms / 1e3,
                 ..quiet
             };
-            Ok::<_, fmt::Error>((timing, 0.9e-3 * case.batch as f64))
+            Ok::<_, fmt::Error>(Measured {
+                timing,
+                bound: 0.9e-3 * case.batch as f64,
+                speed_up: None,
+            })
         };
         let mut verdict = Verdict::default();
         let cases = [1, 2, 8, 33, 65, 130].map(case);

@@ -37,6 +37,25 @@ fn a_case_is_measured_and_compared_with_itself() {
     assert!(lines[1]["verdict"].is_string() && before.exists());
 }
 
+/// Files of before have no such figure, and can be compared with.
+#[test]
+fn several_threads_are_put_beside_one() {
+    let folder = Folder::new();
+    let case = |threads: &str| {
+        let case = folder
+            .ifog(CASE)
+            .args(["--batch", "2", "--threads", threads]);
+        case.run().json()
+    };
+    assert!(case("2")["speed_up"].as_f64().unwrap() > 0.0);
+    assert!(case("1")["speed_up"].is_null());
+    let table = folder
+        .ifog(&CASE[..10])
+        .args(["--batch", "2", "--threads", "2"])
+        .run();
+    assert!(table.succeeded().stdout.contains("  speed-up\n"));
+}
+
 #[test]
 fn what_cannot_be_compared_is_refused() {
     let folder = Folder::new();

@@ -18,8 +18,8 @@ pub struct Machine {
     peaks: HashMap<usize, f64>,
     /// Byte/s by bytes a thread and threads.
     bandwidths: HashMap<(usize, usize), f64>,
-    /// Of all measurements.
-    runs: u32,
+    /// Whether what a core alone decides is measured in a moment, again and again.
+    brief: bool,
     /// What every bandwidth is, for tests of formulas.
     assumed: Option<f64>,
 }
@@ -31,7 +31,7 @@ impl Machine {
             level,
             peaks: HashMap::new(),
             bandwidths: HashMap::new(),
-            runs: RUNS,
+            brief: false,
             assumed: None,
         }
     }
@@ -45,10 +45,11 @@ impl Machine {
             return Ok(known);
         }
         let level = self.level;
-        let peak = best(self.runs, threads, &|_| {
+        let (runs, run) = self.effort(0);
+        let peak = best(runs, threads, &|_| {
             let start = Instant::now();
             let mut flops = 0;
-            while start.elapsed() < RUN {
+            while start.elapsed() < run {
                 flops += black_box(multiply_add_peak::<f32>(level, 20_000)).0;
             }
             flops as f64 / start.elapsed().as_secs_f64()
@@ -73,16 +74,17 @@ impl Machine {
             return Ok(known);
         }
         let level = self.level;
+        let (runs, run) = self.effort(each);
         // As packed weights: a vector never straddles two lines.
         let data = vec![0.5f32; (each * threads + LINE) / 4];
         let data = &data[data.as_ptr().align_offset(LINE)..];
-        let bandwidth = best(self.runs, threads, &|thread| {
+        let bandwidth = best(runs, threads, &|thread| {
             let data = &data[thread * (each / 4)..][..each / 4];
             // The first pass brings it into the cache.
             black_box(read_stream(level, data, 1));
             let start = Instant::now();
             let mut bytes = 0;
-            while start.elapsed() < RUN {
+            while start.elapsed() < run {
                 let passes = PASS_BYTES.div_ceil(each);
                 bytes += black_box(read_stream(level, black_box(data), passes)).0;
             }
@@ -90,6 +92,21 @@ impl Machine {
         })?;
         self.bandwidths.insert((each, threads), bandwidth);
         Ok(bandwidth)
+    }
+
+    /// Forgets what goes with the clock of a core: the peak, and reading from its own caches. From now on that is measured in a moment.
+    pub(super) fn renew(&mut self) {
+        self.brief = true;
+        self.peaks.clear();
+        self.bandwidths.retain(|(each, _), _| *each > OWN_BYTES);
+    }
+
+    /// Runs, of which the best counts, and how long each is, for a working set of `each` bytes a thread.
+    fn effort(&self, each: usize) -> (u32, Duration) {
+        match self.brief && each <= OWN_BYTES {
+            true => (1, BRIEF_RUN),
+            false => (RUNS, RUN),
+        }
     }
 
     /// A machine of which everything is known.
@@ -113,9 +130,7 @@ fn best(runs: u32, threads: usize, rate: &(dyn Fn(usize) -> f64 + Sync)) -> Resu
             let spawn = |thread| {
                 let start = &start;
                 std::thread::Builder::new().spawn_scoped(scope, move || {
-                    if threads > 1 {
-                        pin(thread);
-                    }
+                    pin(thread);
                     drop(start.read());
                     rate(thread)
                 })
@@ -127,14 +142,37 @@ fn best(runs: u32, threads: usize, rate: &(dyn Fn(usize) -> f64 + Sync)) -> Resu
             Ok(rates.map(|rate| rate.unwrap_or(0.0)).sum::<f64>())
         })
     };
-    (0..runs.max(1)).try_fold(f64::MIN_POSITIVE, |best, _| Ok(best.max(once()?)))
+    (0..runs).try_fold(f64::MIN_POSITIVE, |best, _| Ok(best.max(once()?)))
 }
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
 const RUNS: u32 = 5;
 const RUN: Duration = Duration::from_millis(12);
+const BRIEF_RUN: Duration = Duration::from_millis(1);
+/// What a core keeps in caches of its own, about.
+const OWN_BYTES: usize = 1 << 20;
 /// A thread looks at the clock after so many bytes.
 const PASS_BYTES: usize = 1 << 20;
 /// Of all threads together; beyond every cache.
 const MOST_BYTES: f64 = (1u64 << 30) as f64;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+
+    #[test]
+    fn what_goes_with_the_clock_is_measured_again() {
+        let mut machine = Machine::new(Level::best());
+        machine.peaks.insert(1, 1.0);
+        machine.bandwidths.insert((4096, 1), 1.0);
+        let far = (1 << 24, 1);
+        machine.bandwidths.insert(far, 2.0);
+        assert_eq!(machine.peak(1).unwrap(), 1.0);
+        assert_eq!(machine.bandwidth(4096.0, 1).unwrap(), 1.0);
+        machine.renew();
+        assert!(machine.peak(1).unwrap() > 1e6 && machine.bandwidth(4096.0, 1).unwrap() > 1e6);
+        assert_eq!(machine.bandwidth(far.0 as f64, 1).unwrap(), 2.0);
+    }
+}

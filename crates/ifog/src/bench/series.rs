@@ -6,7 +6,7 @@
 //! line       intercept + slope · size, by least squares of (line − time) / time
 //! ```
 
-use super::{Case, Timing};
+use super::{Case, Measured};
 
 /// Cases along an axis, measured, each judged by its neighbours.
 #[derive(Clone, Debug)]
@@ -31,10 +31,8 @@ pub enum Axis {
 pub struct Point {
     /// The case.
     pub case: Case,
-    /// Of the fastest measurement.
-    pub timing: Timing,
-    /// Seconds at the limit of the machine: [`Case::bound`].
-    pub bound: f64,
+    /// The measurement that is nearest to the limit of the machine.
+    pub measured: Measured,
     /// Measurements: more than one if it looked like a cliff, or is the neighbour of one that did.
     pub measurements: u32,
     /// The fraction of the bound that its neighbours let one expect; the ends of a series have but one.
@@ -58,21 +56,19 @@ pub struct LinearFit {
 
 impl Series {
     /// Measures `cases`, in ascending order along `axis`, and what is suspiciously slow again, together with its neighbours: the
-    /// fastest measurement counts, since disturbances only ever slow down. `measure` returns time and bound of a case.
+    /// measurement nearest to the limit counts, since disturbances only ever slow down.
     ///
     /// # Errors
     /// The first of `measure`.
     pub fn measure<E>(
         axis: Axis,
         cases: &[Case],
-        mut measure: impl FnMut(&Case) -> Result<(Timing, f64), E>,
+        mut measure: impl FnMut(&Case) -> Result<Measured, E>,
     ) -> Result<Self, E> {
         let points = cases.iter().map(|case| {
-            let (timing, bound) = measure(case)?;
             Ok(Point {
                 case: *case,
-                timing,
-                bound,
+                measured: measure(case)?,
                 measurements: 1,
                 expected: None,
             })
@@ -87,10 +83,10 @@ impl Series {
             }
             for place in doubtful {
                 let point = &mut series.points[place];
-                let (timing, _) = measure(&point.case)?;
+                let measured = measure(&point.case)?;
                 point.measurements += 1;
-                if timing.median < point.timing.median {
-                    point.timing = timing;
+                if measured.fraction() > point.fraction() {
+                    point.measured = measured;
                 }
             }
             series.judge();
@@ -110,7 +106,10 @@ impl Series {
 
     /// Time over the size, from the size `from` on; none for fewer than three points.
     pub fn fit(&self, from: usize) -> Option<LinearFit> {
-        let points = self.points.iter().map(|p| (self.size(p), p.timing.median));
+        let points = self
+            .points
+            .iter()
+            .map(|p| (self.size(p), p.measured.timing.median));
         LinearFit::of(&points.filter(|(size, _)| *size >= from).collect::<Vec<_>>())
     }
 
@@ -163,7 +162,7 @@ impl Axis {
 impl Point {
     /// Bound / time.
     pub fn fraction(&self) -> f64 {
-        self.bound / self.timing.median
+        self.measured.fraction()
     }
 
     /// Fraction / expected: below 1 it is slower than its neighbours let one expect.
@@ -224,7 +223,7 @@ mod tests {
     use ifog_kernels::Cell;
 
     use super::*;
-    use crate::bench::Pass;
+    use crate::bench::{Pass, Timing};
 
     /// A machine on which the fraction grows evenly with the logarithm of H, but for what `slower` makes of it. `slower` is
     /// given the width and how often it was measured before.
@@ -237,7 +236,12 @@ mod tests {
             let bound = (case.hidden * case.hidden) as f64 * 1e-9;
             let fraction = 0.1 * (case.hidden as f64).ln();
             let time = bound / fraction * slower(case.hidden, before);
-            Ok::<_, Infallible>((Timing::of_runs(vec![time]), bound))
+            let timing = Timing::of_runs(vec![time]);
+            Ok::<_, Infallible>(Measured {
+                timing,
+                bound,
+                speed_up: None,
+            })
         };
         Series::measure(Axis::Hidden, &widths.map(of_width), measure).unwrap()
     }

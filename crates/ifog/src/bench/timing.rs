@@ -41,25 +41,21 @@ impl Effort {
     };
 }
 
+impl Effort {
+    /// Whether there is to be another run after so many, which took so many seconds.
+    pub(super) fn wants_more(self, runs: usize, seconds: f64) -> bool {
+        let meant = self.run.as_secs_f64() * self.runs as f64;
+        runs < self.runs.clamp(1, FEWEST_RUNS) || runs < self.runs && seconds < 2.0 * meant
+    }
+}
+
 impl Timing {
     /// Times `call`: once to warm up, then repeated within each run.
     pub fn of(effort: Effort, mut call: impl FnMut()) -> Self {
-        let mut repeats = 1u64;
-        loop {
-            let time = time(repeats, &mut call);
-            if time >= effort.run || repeats > u64::from(u32::MAX) {
-                break;
-            }
-            // Towards the wanted duration in a few rounds, each of which also warms up.
-            let factor = effort.run.as_secs_f64() / time.as_secs_f64().max(1e-9);
-            repeats = (repeats as f64 * factor.clamp(1.2, 8.0)).ceil() as u64;
-        }
+        let repeats = repeats(effort, &mut call);
         let start = Instant::now();
-        let meant = effort.run.as_secs_f64() * effort.runs as f64;
         let mut runs = Vec::new();
-        while runs.len() < effort.runs.clamp(1, FEWEST_RUNS)
-            || runs.len() < effort.runs && start.elapsed().as_secs_f64() < 2.0 * meant
-        {
+        while effort.wants_more(runs.len(), start.elapsed().as_secs_f64()) {
             let time = time(repeats, &mut call);
             runs.push(time.as_secs_f64() / repeats as f64);
         }
@@ -75,6 +71,19 @@ impl Timing {
             min: runs[0],
             spread: (at(0.75) - at(0.25)) / at(0.5).max(f64::MIN_POSITIVE),
         }
+    }
+}
+
+/// How many calls take as long as a run. Gets there in a few rounds, each of which also warms up.
+pub(super) fn repeats(effort: Effort, call: &mut dyn FnMut()) -> u64 {
+    let mut repeats = 1u64;
+    loop {
+        let time = time(repeats, call);
+        if time >= effort.run || repeats > u64::from(u32::MAX) {
+            return repeats;
+        }
+        let factor = effort.run.as_secs_f64() / time.as_secs_f64().max(1e-9);
+        repeats = (repeats as f64 * factor.clamp(1.2, 8.0)).ceil() as u64;
     }
 }
 

@@ -135,7 +135,20 @@ impl Workload {
         self.with_call(|call| time(repeats, call))
     }
 
-    fn with_call<R: Send>(&mut self, run: impl FnOnce(&mut dyn FnMut()) -> R + Send) -> R {
+    /// Seconds of a call, of so many.
+    pub(super) fn seconds(&mut self, calls: u64) -> f64 {
+        self.time(calls).as_secs_f64() / calls as f64
+    }
+
+    /// The level.
+    pub(super) fn level(&self) -> Level {
+        self.level
+    }
+
+    pub(super) fn with_call<R: Send>(
+        &mut self,
+        run: impl FnOnce(&mut dyn FnMut()) -> R + Send,
+    ) -> R {
         let Self {
             case,
             pool,
