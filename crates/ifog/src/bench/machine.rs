@@ -151,7 +151,7 @@ const RUNS: u32 = 5;
 const RUN: Duration = Duration::from_millis(12);
 const BRIEF_RUN: Duration = Duration::from_millis(1);
 /// What a core keeps in caches of its own, about.
-const OWN_BYTES: usize = 1 << 20;
+const OWN_BYTES: usize = 2 << 20;
 /// A thread looks at the clock after so many bytes.
 const PASS_BYTES: usize = 1 << 20;
 /// Of all threads together; beyond every cache.
