@@ -10,7 +10,7 @@ use crate::microkernel::MAX_ROWS;
 use crate::pack::{Layout, Packed, Source};
 use crate::parallel::{self, Shared, Threads};
 use crate::simd::Simd;
-use crate::tile::{self, Panel, Product, Rows, TileOp, sweep};
+use crate::tile::{self, Panel, Panels, Product, Rows, TileOp, sweep};
 
 /// A matrix `[K, N]` packed for one level, to be multiplied from the left many times.
 ///
@@ -170,7 +170,15 @@ pub(crate) unsafe fn multiply_body<S: Simd>(
     };
     let product = Product::new(args.left, packed);
     // SAFETY: passed on from the caller.
-    unsafe { sweep(s, &op, [product, product.empty()], panels, rows) };
+    unsafe {
+        sweep(
+            s,
+            &op,
+            [product, product.empty()],
+            Panels::ascending(panels),
+            rows,
+        )
+    };
 }
 
 /// Bias in front, a plain store behind. Whole panels go straight to the result.

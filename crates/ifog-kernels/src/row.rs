@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use crate::element::Element;
 use crate::simd::Simd;
-use crate::tile::{Panel, Product, TileOp, sweep, vectors};
+use crate::tile::{Panel, Panels, Product, TileOp, sweep, vectors};
 
 /// [`sweep`] over a single row, a panel at a time.
 ///
@@ -19,12 +19,12 @@ pub(crate) unsafe fn sweep_row<S: Simd, Op: TileOp<S>>(
     s: S,
     op: &Op,
     products: [Product<'_, S::Elem>; 2],
-    panels: Range<usize>,
+    panels: Panels,
     row: usize,
 ) {
-    for panel in panels {
+    for n in 0..panels.len() {
         // SAFETY: passed on from the caller.
-        unsafe { row_panel(s, op, &products, panel, row) };
+        unsafe { row_panel(s, op, &products, panels.at(n), row) };
     }
 }
 
@@ -108,15 +108,15 @@ pub(crate) unsafe fn sweep_of<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>, const 
     s: S,
     op: &Op,
     products: [Product<'_, S::Elem>; 2],
-    panels: Range<usize>,
+    panels: Panels,
     rows: Range<usize>,
 ) {
     let vectors = products[0].right.layout.vectors(0);
     // SAFETY: passed on from the caller.
     unsafe {
         match (PAIRS && !S::EMULATED, vectors) {
-            (true, 3) => sweep_pairs::<S, Op, 3>(s, op, &products, panels, rows.start),
-            (true, _) => sweep_pairs::<S, Op, 4>(s, op, &products, panels, rows.start),
+            (true, 3) => sweep_pairs::<S, Op, 3>(s, op, &products, panels.range, rows.start),
+            (true, _) => sweep_pairs::<S, Op, 4>(s, op, &products, panels.range, rows.start),
             (false, _) => sweep(s, op, products, panels, rows),
         }
     }

@@ -182,6 +182,7 @@ impl<E: Element> PackedCell<E> {
             rh: core::ptr::null_mut(),
             rh_step: 0,
             bias_hidden: self.bias_hidden.as_ptr(),
+            turn: 0,
         }
     }
 

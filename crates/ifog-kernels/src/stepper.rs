@@ -266,6 +266,7 @@ impl<E: Element> Stepper<'_, E> {
             xw: self.xw.as_mut_ptr(),
             bias: cell.bias.as_ptr(),
             bias_hidden: cell.bias_hidden.as_ptr(),
+            turn: self.now,
         };
         let run = match cell.shape().cell() {
             Cell::Rnn => E::rnn_step,
@@ -299,6 +300,7 @@ impl<E: Element> Stepper<'_, E> {
             c: self.c.as_mut_ptr(),
             rh: self.rh.as_mut_ptr(),
             init: row.unwrap_or(Init::Bias(cell.bias.as_ptr())),
+            turn: self.now,
             ..cell.forward_args(1)
         };
         let ahead = row.is_none() && !self.xw.is_empty();

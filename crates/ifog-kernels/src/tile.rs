@@ -92,6 +92,48 @@ pub(crate) struct Panel {
     pub(crate) vectors: usize,
 }
 
+/// Panels in the order in which a sweep meets them.
+///
+/// The steps of a sequence meet them there and back: of weights that are more than L2 keeps, what a step met last is still there
+/// when the next one begins with it.
+#[derive(Clone)]
+pub(crate) struct Panels {
+    pub(crate) range: Range<usize>,
+    /// From the last to the first.
+    pub(crate) back: bool,
+}
+
+impl Panels {
+    /// Those of `range` in step t.
+    #[inline(always)]
+    pub(crate) fn of_step(range: Range<usize>, t: usize) -> Self {
+        Self {
+            range,
+            back: t % 2 == 1,
+        }
+    }
+
+    /// In ascending order.
+    #[inline(always)]
+    pub(crate) fn ascending(range: Range<usize>) -> Self {
+        Self::of_step(range, 0)
+    }
+
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// The n-th that is met.
+    #[inline(always)]
+    pub(crate) fn at(&self, n: usize) -> usize {
+        match self.back {
+            true => self.range.end - 1 - n,
+            false => self.range.start + n,
+        }
+    }
+}
+
 /// The most vectors of a panel.
 const MAX_VECTORS: usize = 4;
 
@@ -167,7 +209,7 @@ pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>>(
     s: S,
     op: &Op,
     products: [Product<'_, S::Elem>; 2],
-    panels: Range<usize>,
+    panels: Panels,
     rows: Range<usize>,
 ) {
     let layout = &products[0].right.layout;
@@ -180,10 +222,12 @@ pub(crate) unsafe fn sweep<S: Simd, Op: TileOp<S> + TileOp<S::Narrow>>(
     let wide = layout.wide_panels();
     // SAFETY: passed on from the caller.
     unsafe {
-        let whole = panels.start..panels.end.min(wide);
+        let Panels { range, back } = panels;
+        let of = |range| Panels { range, back };
+        let whole = of(range.start..range.end.min(wide));
         sweep_panels(s, op, products, whole, rows.clone());
         if S::Narrow::LANES < S::LANES {
-            let rest = panels.start.max(wide)..panels.end;
+            let rest = of(range.start.max(wide)..range.end);
             sweep_panels(s.narrow(), op, products, rest, rows);
         }
     }
@@ -198,7 +242,7 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
     s: S,
     op: &Op,
     products: [Product<'_, S::Elem>; 2],
-    panels: Range<usize>,
+    panels: Panels,
     rows: Range<usize>,
 ) {
     if rows.len() == 1 && !S::EMULATED {
@@ -213,12 +257,10 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
     let slots = scratch.as_mut_ptr().cast::<S::Elem>();
     let slot = |r: usize| slots.wrapping_add(r * MAX_VECTORS * S::LANES);
     let mut tile = Tile::blank();
-    for index in panels.clone() {
-        // The last panel is followed by the first, of the next step.
-        let next = match index + 1 < panels.end {
-            true => index + 1,
-            false => panels.start,
-        };
+    for n in 0..panels.len() {
+        let index = panels.at(n);
+        // The next step begins with the last panel.
+        let far = far && n + 1 < panels.len();
         let panel = Panel {
             unit: layout.first_unit(index),
             vectors: layout.vectors(index),
@@ -239,7 +281,7 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
                 false if far && index < lines => {
                     for (run, product) in tile.runs.iter_mut().zip(&products) {
                         let part = product.first * lines + index * product.len;
-                        let next = product.right.panel(next);
+                        let next = product.right.panel(panels.at(n + 1));
                         run.next = next.wrapping_add(part * line::<S::Elem>());
                     }
                     Ahead::NextPanel

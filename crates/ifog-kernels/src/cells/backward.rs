@@ -47,7 +47,7 @@ pub struct Backward<E> {
 #[derive(Clone, Copy)]
 pub(crate) struct StepBack<E> {
     args: Backward<E>,
-    t: usize,
+    pub(super) t: usize,
     pub(super) hidden: usize,
 }
 
@@ -167,7 +167,7 @@ pub(crate) unsafe fn backward_body<S: Simd, C: CellBackward>(
                     target,
                     _cell: PhantomData,
                 };
-                let panels = work.panels(weights.first);
+                let panels = work.panels(weights.first, t);
                 sweep(s, &op, products, panels, work.rows.clone());
             }
             if let Some(step) = target

@@ -6,7 +6,7 @@ use crate::element::Element;
 use crate::pack::Packed;
 use crate::row::sweep_of;
 use crate::simd::Simd;
-use crate::tile::{Panel, Product, Rows, TileOp};
+use crate::tile::{Panel, Panels, Product, Rows, TileOp};
 
 /// The memory of one forward call, for the steps `0..` from which `init` and `gates` count.
 ///
@@ -38,6 +38,8 @@ pub struct Forward<E> {
     pub(crate) rh_step: usize,
     /// b_hn, H rounded up to whole vectors. GRU reset-after only.
     pub(crate) bias_hidden: *const E,
+    /// Steps before the first, as far as it decides which way a sweep goes ([`Panels`]).
+    pub(crate) turn: usize,
 }
 
 /// Where the accumulators of a step start: rows in panel order ([`Packed`]), bias first.
@@ -215,6 +217,7 @@ pub(crate) unsafe fn forward_body<S: Simd, C: CellForward, const PAIRS: bool>(
         unsafe {
             let step = Step {
                 first_row: t * b,
+                turn: args.turn + t,
                 hidden: args.hidden,
                 width: args.width,
                 init: args.init,
@@ -238,10 +241,10 @@ pub(crate) unsafe fn forward_body<S: Simd, C: CellForward, const PAIRS: bool>(
 }
 
 impl Work {
-    /// The panels of this part.
+    /// The panels of this part in step t.
     #[inline(always)]
-    pub(super) fn panels<E: Element>(&self, packed: &Packed<E>) -> Range<usize> {
-        packed.layout.share(self.share.0, self.share.1)
+    pub(super) fn panels<E: Element>(&self, packed: &Packed<E>, t: usize) -> Panels {
+        Panels::of_step(packed.layout.share(self.share.0, self.share.1), t)
     }
 }
 
@@ -250,6 +253,8 @@ impl Work {
 pub(crate) struct Step<E> {
     /// t · B: batch row b is row `first_row + b` of `init` and `gates`.
     first_row: usize,
+    /// Which way the sweeps go.
+    pub(super) turn: usize,
     pub(super) hidden: usize,
     width: usize,
     init: Init<E>,
@@ -330,7 +335,13 @@ pub(crate) unsafe fn input_body<S: Simd, const PAIRS: bool>(
         let panels = layout.share(share.0, share.1);
         // SAFETY: passed on from the caller.
         unsafe {
-            sweep_of::<_, _, PAIRS>(s, &op, [product, product.empty()], panels, rows.clone())
+            sweep_of::<_, _, PAIRS>(
+                s,
+                &op,
+                [product, product.empty()],
+                Panels::ascending(panels),
+                rows.clone(),
+            )
         };
         offset += layout.row_len();
     }

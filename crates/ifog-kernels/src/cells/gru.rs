@@ -39,7 +39,7 @@ impl CellForward for Gru {
             if work.phase != Phase::Second {
                 let op = ForwardGates { step, rh };
                 let products = step.products(weights.first(), step.h_before);
-                let panels = work.panels(weights.u.first);
+                let panels = work.panels(weights.u.first, step.turn);
                 sweep(s, &op, products, panels, work.rows.clone());
             }
             if let Some(candidate) = weights.candidate()
@@ -50,7 +50,7 @@ impl CellForward for Gru {
                     offset: weights.u.first.layout.row_len(),
                 };
                 let rh = Rows::flat(rh.cast_const(), step.hidden);
-                let panels = work.panels(candidate.u);
+                let panels = work.panels(candidate.u, step.turn);
                 let products = step.products(candidate, rh);
                 sweep(s, &op, products, panels, work.rows.clone());
             }
@@ -186,7 +186,7 @@ impl CellBackward for Gru {
         // SAFETY: passed on from the caller.
         unsafe {
             let product = Product::new(step.gate_rows(2 * step.hidden), candidate);
-            let panels = work.panels(candidate);
+            let panels = work.panels(candidate, step.t);
             let op = BackwardReset { step };
             sweep(
                 s,

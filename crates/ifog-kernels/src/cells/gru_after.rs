@@ -42,7 +42,7 @@ impl CellForward for GruAfter {
             bias_hidden: args.bias_hidden,
         };
         let products = step.products(weights.first(), step.h_before);
-        let panels = work.panels(weights.u.first);
+        let panels = work.panels(weights.u.first, step.turn);
         // SAFETY: passed on from the caller.
         unsafe { sweep_of::<_, _, PAIRS>(s, &op, products, panels, work.rows.clone()) };
     }

@@ -43,7 +43,7 @@ impl CellForward for Lstm {
                 c: args.c.add((t + 1) * args.c_step),
             };
             let products = step.products(weights.first(), step.h_before);
-            let panels = work.panels(weights.u.first);
+            let panels = work.panels(weights.u.first, step.turn);
             sweep_of::<_, _, PAIRS>(s, &op, products, panels, work.rows.clone());
         }
     }

@@ -28,7 +28,7 @@ impl CellForward for Rnn {
         work: &Work,
     ) {
         let products = step.products(weights.first(), step.h_before);
-        let panels = work.panels(weights.u.first);
+        let panels = work.panels(weights.u.first, step.turn);
         // SAFETY: passed on from the caller.
         unsafe { sweep(s, &Forward { step }, products, panels, work.rows.clone()) };
     }

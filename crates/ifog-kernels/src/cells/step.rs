@@ -32,6 +32,8 @@ pub struct Stream<E> {
     pub(crate) bias: *const E,
     /// b_hn; GRU reset-after only.
     pub(crate) bias_hidden: *const E,
+    /// [`Forward::turn`].
+    pub(crate) turn: usize,
 }
 
 /// # Safety
@@ -74,6 +76,7 @@ pub(crate) unsafe fn step_body<S: Simd, C: CellForward, const PAIRS: bool>(
         rh: stream.rh,
         rh_step: 0,
         bias_hidden: stream.bias_hidden,
+        turn: stream.turn,
     };
     let work = Work {
         steps: 0..1,
