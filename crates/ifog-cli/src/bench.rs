@@ -61,7 +61,7 @@ pub(crate) struct Bench {
     /// Goes over H = 8 … 1100 at a few batches, over B = 1 … 130 at a few widths, and over T, and prints for each case the
     /// fraction of the limit, the one that its two neighbours let one expect, and their ratio: below 0.8, measured five
     /// times, it is a cliff. To times over B and over T it fits a line. Ends with a verdict. LSTM unless --cell names
-    /// others: one to two minutes a cell; --batch and --hidden choose other sizes, and --quick measures shorter.
+    /// others: some two minutes a cell; --batch and --hidden choose other sizes, and --quick measures shorter.
     #[arg(long, conflicts_with = "compare")]
     sweep: bool,
     /// Compare with the lines of an earlier --json.
