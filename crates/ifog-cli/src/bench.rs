@@ -14,7 +14,7 @@ use ifog::{Cell, Level};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
-use crate::args::{at_least_one, cell_parser};
+use crate::args::{at_least_one, cell_parser, threads};
 use crate::failure::Failure;
 use crate::level::level;
 use crate::output::{log, print_json, print_line};
@@ -51,7 +51,7 @@ pub(crate) struct Bench {
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     steps: Option<usize>,
     /// Threads.
-    #[arg(long, default_value_t = 1, value_parser = at_least_one, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_parser = threads, value_name = "N")]
     threads: usize,
     /// Fewer cases and shorter runs: under half a minute.
     #[arg(long)]

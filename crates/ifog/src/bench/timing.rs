@@ -39,9 +39,7 @@ impl Effort {
         runs: 1,
         run: Duration::ZERO,
     };
-}
 
-impl Effort {
     /// Whether there is to be another run after so many, which took so many seconds.
     pub(super) fn wants_more(self, runs: usize, seconds: f64) -> bool {
         let meant = self.run.as_secs_f64() * self.runs as f64;

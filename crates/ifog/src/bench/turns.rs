@@ -46,6 +46,7 @@ impl Workload {
             .as_mut()
             .map_or(1, |single| single.with_call(|call| repeats(effort, call)));
         let mut beside = |machine: &mut Machine| -> Result<_, BenchError> {
+            machine.renew();
             let bound = case.bound(machine)?;
             let time = single.as_mut().map(|single| single.seconds(single_calls));
             Ok((bound, time))
@@ -56,7 +57,6 @@ impl Workload {
         while effort.wants_more(runs.len(), spent) {
             let time = self.seconds(calls);
             spent += time * calls as f64;
-            machine.renew();
             let behind = beside(machine)?;
             runs.push(time);
             fractions.push((before.0 + behind.0) / 2.0 / time);
@@ -88,6 +88,24 @@ mod tests {
 
     use super::*;
     use crate::bench::Pass;
+
+    /// What is known of a machine is of another moment: this one would need hours.
+    #[test]
+    fn the_limit_is_measured_with_the_case() {
+        let case = Case {
+            pass: Pass::Infer,
+            cell: Cell::Rnn,
+            batch: 1,
+            steps: 1,
+            input: 64,
+            hidden: 64,
+            threads: 1,
+        };
+        let mut machine = Machine::assumed(1.0, 1e12);
+        let mut workload = Workload::new(case, Level::PORTABLE).unwrap();
+        let measured = workload.measure_in_turns(Effort::SMOKE, &mut machine);
+        assert!(measured.unwrap().bound < 1.0 && case.flops() > 3600.0);
+    }
 
     #[test]
     fn several_threads_are_put_beside_one() {
