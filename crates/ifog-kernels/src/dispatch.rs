@@ -202,8 +202,8 @@ macro_rules! microkernels {
                     of!({ own(2) }, Nothing),
                     of!(3, Nothing),
                     of!({ own(4) }, Nothing),
-                    of!(3, NextPanel),
-                    of!({ own(4) }, NextPanel),
+                    of!(3, Next),
+                    of!({ own(4) }, Next),
                     of!({ own(4) }, SamePanel),
                 ];
                 debug_assert!(
@@ -211,7 +211,7 @@ macro_rules! microkernels {
                     "{rows} rows of {vectors} vectors"
                 );
                 let of = match (ahead, vectors) {
-                    (Ahead::NextPanel, 3 | 4) => vectors + 1,
+                    (Ahead::Next, 3 | 4) => vectors + 1,
                     (Ahead::SamePanel, 4) => 6,
                     _ => vectors - 1,
                 };

@@ -32,8 +32,10 @@ pub(crate) struct Run<E> {
     pub(crate) stride: usize,
     pub(crate) right: *const E,
     pub(crate) len: usize,
-    /// Where [`Ahead::NextPanel`] asks for a line with every k. May lie outside of anything.
+    /// Where [`Ahead::Next`] asks for a line with every k. May lie outside of anything.
     pub(crate) next: *const E,
+    /// From one k to the next: with less than a line it is asked for several times, which costs little.
+    pub(crate) next_stride: usize,
 }
 
 /// What the product loop asks the caches for.
@@ -43,8 +45,8 @@ pub enum Ahead {
     Nothing,
     /// Some rows ahead.
     SamePanel,
-    /// A part of the next panel, so that it is in L2 when its time comes.
-    NextPanel,
+    /// A part of the next panel or rows, so that it is in L2 when its time comes.
+    Next,
 }
 
 /// A microkernel, entered at its level.
@@ -70,6 +72,7 @@ impl<E: Element> Tile<E> {
             right: core::ptr::null(),
             len: 0,
             next: core::ptr::null(),
+            next_stride: 0,
         };
         Self {
             start: [core::ptr::null(); MAX_ROWS],
@@ -117,9 +120,9 @@ pub(crate) unsafe fn tile_body<S: Simd, const MR: usize, const NV: usize, const 
                         s.prefetch(right.wrapping_add((PREFETCH_ROWS * NV + v) * S::LANES));
                     }
                 }
-                if AHEAD == Ahead::NextPanel as u8 {
+                if AHEAD == Ahead::Next as u8 {
                     s.prefetch_far(next);
-                    next = next.wrapping_add(line::<S::Elem>());
+                    next = next.wrapping_add(run.next_stride);
                 }
                 // `make machine-code` has a bounds check to find.
                 #[cfg(ifog_planted)]

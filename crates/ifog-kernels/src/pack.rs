@@ -222,6 +222,11 @@ impl<E: Element> Packed<E> {
         self.layout.pack(self.k, source, &mut self.data);
     }
 
+    /// Bytes of a full panel.
+    pub(crate) fn panel_bytes(&self) -> usize {
+        self.panel_len.saturating_mul(size_of::<E>())
+    }
+
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         self.data.len() * size_of::<E>()

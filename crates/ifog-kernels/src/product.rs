@@ -197,8 +197,6 @@ impl<E> MultiplyOp<E> {
 }
 
 impl<S: Simd> TileOp<S> for MultiplyOp<S::Elem> {
-    const PREFETCH: bool = true;
-
     #[inline(always)]
     unsafe fn start(&self, s: S, _row: usize, panel: Panel, slot: *mut S::Elem) -> *const S::Elem {
         let (column, valid) = self.columns(panel);

@@ -4,8 +4,8 @@
 //! its accumulators come out of a scratch in L1. Sweeps and epilogues are not compiled for each shape.
 //!
 //! Rows are dealt evenly to the tiles (32 rows are 6+6+5+5+5+5, not 5×6+2), as a tile of two rows is bound by loads. Panels
-//! are outside, rows inside: a panel is read from L2 by every tile and from further away only once; and of weights that do
-//! not stay in L2 the next panel is fetched into it while the first tiles of a panel run, a line with every k.
+//! are outside, rows inside: a panel is read from L2 by every tile and from further away only once. What does not stay in L2 is
+//! fetched into it ahead, the next panel by all tiles of a panel, or the next rows by every tile: a piece with every k.
 
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -39,9 +39,6 @@ pub(crate) struct Product<'a, E> {
 pub(crate) trait TileOp<S: Simd> {
     /// Vectors of a unit block: the panels have a multiple of it.
     const GATES: usize = 1;
-
-    /// Whether the product loop asks for [`Ahead::SamePanel`]: a product that is not done again soon.
-    const PREFETCH: bool = false;
 
     /// Where the accumulators of a row start: in `slot`, which is for this op to fill, or elsewhere.
     ///
@@ -137,9 +134,49 @@ impl Panels {
 /// The most vectors of a panel.
 const MAX_VECTORS: usize = 4;
 
-/// Packed weights of so many bytes are left to stay in L2 by themselves. With more, measured on Emerald Rapids: 6 to 13 % less
-/// time for the inference of an LSTM of 256 and 512 units, 32 and 50 rows.
-const IN_L2: usize = 512 << 10;
+/// What a sweep has to fetch from behind L2.
+#[derive(Clone, Copy)]
+enum Far {
+    /// Little.
+    Nothing,
+    /// Panels; the rows stay in L2.
+    Panels,
+    /// Rows, for every panel again; a panel stays.
+    Rows,
+    /// Rows, beside a panel that takes much of L2 itself.
+    All,
+}
+
+impl Far {
+    /// What is not more is left to stay in L2 by itself. With more, measured on Emerald Rapids: 6 to 13 % less
+    /// time for the inference of an LSTM of 256 and 512 units, 32 and 50 rows.
+    const IN_L2: usize = 512 << 10;
+
+    /// The largest panel beside which rows are fetched ahead. Products of 2,500 rows, measured on Emerald Rapids: 5 to 10 % less time
+    /// with K up to 512, nothing from 768 on, and 5 % more with 4,096.
+    const SMALL_PANEL: usize = 128 << 10;
+
+    /// Of products of `rows` rows.
+    #[inline(always)]
+    fn of<E: Element>(products: &[Product<'_, E>; 2], rows: usize) -> Self {
+        let sum = |bytes: fn(&Packed<E>) -> usize| {
+            let of = |product: &Product<'_, E>| bytes(product.right) * product.len.min(1);
+            products.iter().map(of).sum::<usize>()
+        };
+        let len = products.iter().map(|product| product.len).sum::<usize>();
+        let (left, right) = (rows * len * size_of::<E>(), sum(Packed::bytes));
+        if left > right.max(Self::IN_L2) {
+            return match sum(Packed::panel_bytes) <= Self::SMALL_PANEL {
+                true => Self::Rows,
+                false => Self::All,
+            };
+        }
+        match right > Self::IN_L2 {
+            true => Self::Panels,
+            false => Self::Nothing,
+        }
+    }
+}
 
 impl<P> Rows<P> {
     /// Rows without slabs.
@@ -162,6 +199,12 @@ impl<P> Rows<P> {
 }
 
 impl<E> Rows<*const E> {
+    /// Where row r is or would be.
+    #[inline(always)]
+    fn wrapping_at(&self, r: usize) -> *const E {
+        self.base.wrapping_add(self.offset(r))
+    }
+
     /// # Safety
     /// Row r is inside the allocation.
     #[inline(always)]
@@ -250,8 +293,7 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
         return unsafe { sweep_row(s, op, products, panels, rows.start) };
     }
     let layout = products[0].right.layout;
-    let bytes = |product: &Product<'_, S::Elem>| product.right.bytes() * product.len.min(1);
-    let far = products.iter().map(bytes).sum::<usize>() > IN_L2;
+    let far = Far::of(&products, rows.len());
     // Not initialised: 2 KiB of zeros would cost as much as a small step.
     let mut scratch = MaybeUninit::<Scratch<S::V>>::uninit();
     let slots = scratch.as_mut_ptr().cast::<S::Elem>();
@@ -259,8 +301,6 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
     let mut tile = Tile::blank();
     for n in 0..panels.len() {
         let index = panels.at(n);
-        // The next step begins with the last panel.
-        let far = far && n + 1 < panels.len();
         let panel = Panel {
             unit: layout.first_unit(index),
             vectors: layout.vectors(index),
@@ -273,20 +313,32 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
         let tiles = rows
             .len()
             .div_ceil(most_rows(S::ACCUMULATORS, panel.vectors));
-        // Of a panel row, and so the tiles after which all of the next panel has been asked for.
-        let lines = panel.vectors * S::LANES / line::<S::Elem>();
+        let width = panel.vectors * S::LANES;
         for index in 0..tiles {
-            let ahead = match Op::PREFETCH {
-                true => Ahead::SamePanel,
-                false if far && index < lines => {
+            let ahead = match far {
+                // The next step begins with the last panel.
+                Far::Panels if n + 1 < panels.len() => {
+                    // So much a product that the last tile asks for the rest: the gentler, the less the products wait.
+                    let stride = width.div_ceil(tiles).min(line::<S::Elem>());
                     for (run, product) in tile.runs.iter_mut().zip(&products) {
-                        let part = product.first * lines + index * product.len;
                         let next = product.right.panel(panels.at(n + 1));
-                        run.next = next.wrapping_add(part * line::<S::Elem>());
+                        let first = product.first * width + index * product.len * stride;
+                        run.next = next.wrapping_add(first);
+                        run.next_stride = stride;
                     }
-                    Ahead::NextPanel
+                    Ahead::Next
                 }
-                false => Ahead::Nothing,
+                Far::Rows => {
+                    // As if there were no gap between them.
+                    let next = parallel::share(rows.len(), (index + 1) % tiles, tiles);
+                    for (run, product) in tile.runs.iter_mut().zip(&products) {
+                        run.next = product.left.wrapping_at(rows.start + next.start);
+                        run.next_stride = next.len();
+                    }
+                    Ahead::Next
+                }
+                Far::All => Ahead::SamePanel,
+                Far::Panels | Far::Nothing => Ahead::Nothing,
             };
             let share = parallel::share(rows.len(), index, tiles);
             let (first, end) = (rows.start + share.start, rows.start + share.end);

@@ -357,8 +357,6 @@ struct InputOp<E> {
 }
 
 impl<S: Simd> TileOp<S> for InputOp<S::Elem> {
-    const PREFETCH: bool = true;
-
     #[inline(always)]
     unsafe fn start(
         &self,
