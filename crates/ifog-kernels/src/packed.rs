@@ -208,8 +208,7 @@ impl<E: Element> PackedCell<E> {
     /// The most rows of x W + b that are computed ahead, if those of one step are not more.
     fn rows_ahead(&self) -> usize {
         let bytes = match self.u.bytes() {
-            large if large > LARGE_BYTES => large / 4,
-            _ => CHUNK_BYTES,
+            bytes => (bytes / 4).max(CHUNK_BYTES),
         };
         bytes / (self.u.row_len() * size_of::<E>())
     }
