@@ -57,13 +57,13 @@ pub(crate) struct Transposed<E> {
     pub(crate) w: Option<PackedMatrix<E>>,
 }
 
-/// Bytes of x W + b computed ahead of the recurrence, so that it is still in L2 (1 MiB, shared with a panel)
+/// Bytes of x W + b computed ahead of the recurrence at least, so that it is still in L2 (1 MiB, shared with a panel)
 /// when the tiles start from it.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Bytes of U from which on a chunk is a quarter as large as U: U and W do not both stay in L3, and W, once read, is to serve
-/// many steps. Measured on Zen 4 for H = 1024: 0.75 to 0.88 of the limit with 8 rows.
-const LARGE_BYTES: usize = 8 * 1024 * 1024;
+/// The bytes of U for one of x W + b ahead: W, once read from behind L2, is to serve many steps. Measured on Zen 4 for H = 1024:
+/// 0.75 to 0.88 of the limit with 8 rows; on Emerald Rapids for 512 and 700: 1 to 4 % less time with 1 to 24 rows.
+const U_A_CHUNK: usize = 4;
 
 /// The most panels of which a single row multiplies two at a time. Measured on Emerald Rapids: of two to four −2 to −33 % of a step's
 /// time, of up to eight −5 to +1 %, of more, which are read from L2 or further away, 0 to +6 %.
@@ -207,9 +207,7 @@ impl<E: Element> PackedCell<E> {
 
     /// The most rows of x W + b that are computed ahead, if those of one step are not more.
     fn rows_ahead(&self) -> usize {
-        let bytes = match self.u.bytes() {
-            bytes => (bytes / 4).max(CHUNK_BYTES),
-        };
+        let bytes = (self.u.bytes() / U_A_CHUNK).max(CHUNK_BYTES);
         bytes / (self.u.row_len() * size_of::<E>())
     }
 }

@@ -57,14 +57,15 @@ pub(crate) fn run(parts: usize, f: &(dyn Fn(usize) + Sync)) {
 }
 
 /// Calls `work(round, part)` for each part of each round, the rounds one after the other, and the parts of a round
-/// at the same time where there are threads, which wait for each other for some `patience` nanoseconds in all.
+/// at the same time where there are threads, which wait for each other for some `patience` nanoseconds in all, and `free` ones in
+/// each round.
 pub(crate) fn run_rounds(
     parts: usize,
     rounds: usize,
-    patience: f64,
+    (patience, free): (f64, f64),
     work: &(dyn Fn(usize, usize) + Sync),
 ) {
-    let meeting = Meeting::new(parts, rounds, patience);
+    let meeting = Meeting::new(parts, rounds, patience, free);
     run(parts, &|part| meeting.attend(part, work));
 }
 
