@@ -135,7 +135,7 @@ impl Panels {
 const MAX_VECTORS: usize = 4;
 
 /// What a sweep has to fetch from behind L2.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Far {
     /// Little.
     Nothing,
@@ -430,4 +430,33 @@ pub(crate) unsafe fn zeros<S: Simd>(s: S, panel: Panel, slot: *mut S::Elem) -> *
         unsafe { s.store(slot.add(v * S::LANES), s.splat(S::Elem::ZERO)) };
     }
     slot
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use super::*;
+    use crate::level::Level;
+    use crate::product::PackedMatrix;
+
+    #[test]
+    fn what_is_larger_comes_from_far_away() {
+        let far = |rows, k, n| {
+            let matrix = PackedMatrix::<f32>::new(Level::best(), k, n).unwrap();
+            let left = Rows::flat(core::ptr::null(), k);
+            let product = Product::new(left, &matrix.packed);
+            Far::of(&[product, product.empty()], rows)
+        };
+        assert_eq!(far(48, 128, 512), Far::Nothing);
+        assert_eq!(far(48, 512, 2048), Far::Panels);
+        assert_eq!(far(2500, 512, 128), Far::Rows);
+        // A panel of 512 KiB (of AVX-512; half of it for AVX2).
+        assert_eq!(far(2500, 2048, 512), Far::All);
+        // Of two products both count: two of 512 KiB are more than L2 is trusted with.
+        let matrix = PackedMatrix::<f32>::new(Level::best(), 128, 1024).unwrap();
+        let left = Rows::flat(core::ptr::null(), 128);
+        let product = Product::new(left, &matrix.packed);
+        assert_eq!(Far::of(&[product, product.empty()], 32), Far::Nothing);
+        assert_eq!(Far::of(&[product, product], 32), Far::Panels);
+    }
 }
