@@ -10,8 +10,8 @@
 //! that is not there. So whoever calls can finish alone: a pool that never runs the others, or runs them when all is over,
 //! makes the call slower, not stuck. A thread that has lost its core is waited for until the waiting since the last one was left out
 //! comes to a share of the call's time, and is then left out for the rest of it: to go on without it costs more the more is left to do, and parts of one
-//! round may differ by more than the steps of a small call take. What is about a part's own time, in each round, does not count: a core that
-//! is slower than the others is still better than none. Nobody sleeps, nobody holds a lock.
+//! round may differ by more than the steps of a small call take. About half of a part's time, in each round, does not count: a core that
+//! is slower than the others by so much is still better than none. Nobody sleeps, nobody holds a lock.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

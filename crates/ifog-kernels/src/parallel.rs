@@ -62,7 +62,8 @@ pub(crate) fn run(parts: usize, f: &(dyn Fn(usize) + Sync)) {
 pub(crate) fn run_rounds(
     parts: usize,
     rounds: usize,
-    (patience, free): (f64, f64),
+    patience: f64,
+    free: f64,
     work: &(dyn Fn(usize, usize) + Sync),
 ) {
     let meeting = Meeting::new(parts, rounds, patience, free);

@@ -110,7 +110,7 @@ impl Split {
                 let patience = call.time(1, 1) * PATIENCE;
                 // Half of a part's time: a core that is slower by that much is worth waiting for.
                 let free = call.time(1, parts) / rounds as f64 / 2.0;
-                parallel::run_rounds(parts, rounds, (patience, free), &|round, part| {
+                parallel::run_rounds(parts, rounds, patience, free, &|round, part| {
                     let index = round / phases;
                     let t = match backwards {
                         true => range.end - 1 - index,
