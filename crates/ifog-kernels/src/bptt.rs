@@ -1,5 +1,7 @@
 //! Backpropagation through a recorded window.
 
+use core::ops::Range;
+
 use crate::cell::{Cell, ParamsMut};
 use crate::cells::backward::Backward;
 use crate::element::Element;
@@ -49,8 +51,8 @@ impl<E: Element> PackedCell<E> {
             dout,
             dh,
             dc,
-            grads,
-            dx,
+            mut grads,
+            mut dx,
             scratch,
         } = run;
         let (hidden, columns) = (self.shape().hidden(), self.shape().columns());
@@ -111,25 +113,39 @@ impl<E: Element> PackedCell<E> {
         let shared = unsafe { Shared::new((args, back)) };
         let call = self.steps(steps, batch, back.weights());
         let split = Split::of(call, threads.count());
-        split.drive(&call, 0..steps + 1, true, &|work| {
-            let (args, back) = shared.inner();
-            let run = match self.shape().cell() {
-                Cell::Rnn => E::rnn_backward,
-                Cell::Lstm => E::lstm_backward,
-                Cell::Gru => E::gru_backward,
-                Cell::GruAfter => E::gru_after_backward,
+        // Some steps at a time, the last ones first, so that their gate gradients are still near when dW and dU are made of them.
+        let piece = (outer::KC / batch).max(1);
+        let mut end = steps;
+        while end > 0 {
+            let begin = end.saturating_sub(piece);
+            // Sweep t makes the gate gradients of step t − 1, sweep T of the last.
+            let sweeps = begin..end + usize::from(end == steps);
+            split.drive(&call, sweeps, true, &|work| {
+                let (args, back) = shared.inner();
+                let run = match self.shape().cell() {
+                    Cell::Rnn => E::rnn_backward,
+                    Cell::Lstm => E::lstm_backward,
+                    Cell::Gru => E::gru_backward,
+                    Cell::GruAfter => E::gru_after_backward,
+                };
+                // SAFETY: lengths were checked above; everything is borrowed for the call.
+                unsafe { run(self.level(), args, back.weights(), work) };
+            });
+            // SAFETY: lengths were checked above, and the matrices are borrowed for the call.
+            unsafe {
+                self.weight_gradients(tape, begin..end, &input, &mut grads, scratch, threads)
             };
-            // SAFETY: lengths were checked above; everything is borrowed for the call.
-            unsafe { run(self.level(), args, back.weights(), work) };
-        });
-        // SAFETY: lengths were checked above, and the matrices are borrowed for the call.
-        unsafe { self.weight_gradients(tape, input, grads, scratch, threads) };
-        if let Some(dx) = dx {
-            let mut gates = tape.input_gates();
-            if planted(Bug::InputGradientOfTheFirstStep) {
-                gates.row_stride = 0;
+            if let Some(dx) = &mut dx {
+                let rows = begin * batch..end * batch;
+                let mut gates = tape.input_gates().part(rows.clone());
+                if planted(Bug::InputGradientOfTheFirstStep) {
+                    gates = tape.input_gates();
+                    gates.row_stride = 0;
+                    gates.rows = rows.len();
+                }
+                self.input_gradient(gates, dx.part_mut(rows), threads);
             }
-            self.input_gradient(gates, dx, threads);
+            end = begin;
         }
     }
 
@@ -152,13 +168,15 @@ impl<E: Element> PackedCell<E> {
     unsafe fn weight_gradients(
         &self,
         tape: &Tape<E>,
-        input: Input<'_, E>,
-        grads: ParamsMut<'_, E>,
+        steps: Range<usize>,
+        input: &Input<'_, E>,
+        grads: &mut ParamsMut<'_, E>,
         scratch: &mut [E],
         threads: Threads,
     ) {
         let (h, columns) = (self.shape().hidden(), self.shape().columns());
-        let (steps, batch) = tape.window;
+        let batch = tape.window.1;
+        let first = steps.start * batch;
         let width = self.shape().bias_len();
         let left = |base: *const E, row_stride, m, range, out: *mut E| {
             Some(Left {
@@ -178,13 +196,19 @@ impl<E: Element> PackedCell<E> {
         let x = match input {
             Input::Dense(x) => {
                 let inputs = self.shape().input();
-                left(x.data.as_ptr(), x.row_stride, inputs, (0, columns), w)
+                left(
+                    x.data[first * x.row_stride..].as_ptr(),
+                    x.row_stride,
+                    inputs,
+                    (0, columns),
+                    w,
+                )
             }
             Input::Tokens { .. } => None,
         };
         let slot = usize::from(planted(Bug::StateAfterTheStep));
         // Of all steps: a slice of one would not do.
-        let h_before = tape.h[slot * batch * h..].as_ptr();
+        let h_before = tape.h[first * h + slot * batch * h..].as_ptr();
         let state =
             |columns: (usize, usize)| left(h_before, h, h, columns, u.wrapping_add(columns.0));
         let (lefts, cuts) = match self.shape().cell() {
@@ -192,7 +216,7 @@ impl<E: Element> PackedCell<E> {
             Cell::Gru => {
                 let rh = match planted(Bug::GruResetAfter) {
                     true => h_before,
-                    false => tape.rh.as_ptr(),
+                    false => tape.rh[first * h..].as_ptr(),
                 };
                 let candidate = left(rh, h, h, (2 * h, 3 * h), u.wrapping_add(2 * h));
                 ([state((0, 2 * h)), candidate], [2 * h, 3 * h, 3 * h])
@@ -207,9 +231,12 @@ impl<E: Element> PackedCell<E> {
             }
         };
         let args = Outer {
-            reduce: Reduce { steps, batch },
+            reduce: Reduce {
+                steps: steps.len(),
+                batch,
+            },
             lefts: [x, lefts[0], lefts[1], Some(ones(width, b))],
-            right: tape.gates.as_ptr(),
+            right: tape.gates[first * width..].as_ptr(),
             right_stride: width,
             cuts,
         };
@@ -220,6 +247,7 @@ impl<E: Element> PackedCell<E> {
                     cuts: [columns; 3],
                     ..args
                 };
+                let ids = &ids[first..];
                 outer::scatter_rows(self.level(), table, ids.as_ptr(), w, threads);
             }
             // One pass over the gate gradients for W, U and b.

@@ -25,7 +25,7 @@ use crate::simd::Simd;
 use crate::tile::{self, Scratch};
 
 /// Rows packed at a time. More: fewer passes over `out`, but the blocks leave L2.
-const KC: usize = 512;
+pub(crate) const KC: usize = 512;
 
 /// Rows of the left factor that are packed for all tiles before the next ones: 16 rows of 512 columns fill L1.
 const ROWS_TO_ALL: usize = 16;
