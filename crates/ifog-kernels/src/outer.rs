@@ -96,6 +96,13 @@ impl<E> Outer<E> {
         (self.n(), 0)
     }
 
+    /// Of the rows at the places `ks`, the one that is first in memory; where they begin or end within a step, about that.
+    fn lowest(&self, ks: Range<usize>) -> *const E {
+        let batch = self.reduce.batch;
+        let row = self.reduce.row((ks.end - 1) / batch * batch);
+        self.right.wrapping_add(row * self.right_stride)
+    }
+
     /// The elements of the results in some panels.
     fn outputs(&self, panels: Range<usize>, width: usize) -> usize {
         let of = |panel| {
@@ -304,17 +311,30 @@ pub(crate) unsafe fn outer_body<S: Simd>(
             let mut place = lefts;
             for left in args.lefts.iter().flatten() {
                 let columns = parallel::share(left.m, part, parts);
-                pack_left(s, args.reduce, left, columns.clone(), k0..k0 + kc, place);
+                let what = (args.reduce, left, columns.clone(), k0..k0 + kc);
+                // Where a tile is a vector of half the width, what is stored lies across two lines less often.
+                if most::<S>() <= S::Narrow::LANES {
+                    pack_left(s.narrow(), most::<S>(), what, place);
+                } else {
+                    pack_left(s, most::<S>(), what, place);
+                }
                 place = place.add((kc + SLACK) * columns.len());
             }
             for panel in panels.clone() {
                 let (column, valid) = args.panel(panel, width);
                 pack_right::<S>(s, args, (column, valid), k0..k0 + kc, right);
                 let mut place = lefts.cast_const();
+                let mut next = (panel + 1 < panels.end).then(|| {
+                    let (column, _) = args.panel(panel + 1, width);
+                    args.lowest(k0..k0 + kc).wrapping_add(column)
+                });
                 for left in args.lefts.iter().flatten() {
                     let columns = parallel::share(left.m, part, parts);
                     if left.has(column) {
-                        tiles(s, left, columns.clone(), (column, valid), kc, place, right);
+                        let columns = (columns.clone(), (column, valid));
+                        let far = next.map(|next| (next, args.right_stride));
+                        tiles(s, left, columns, kc, (place, right), far);
+                        next = None;
                     }
                     place = place.add((kc + SLACK) * columns.len());
                 }
@@ -341,13 +361,11 @@ fn tile_columns(columns: &Range<usize>, tile: usize, tiles: usize) -> Range<usiz
 #[inline(always)]
 unsafe fn pack_left<S: Simd>(
     s: S,
-    reduce: Reduce,
-    left: &Left<S::Elem>,
-    columns: Range<usize>,
-    ks: Range<usize>,
+    most: usize,
+    (reduce, left, columns, ks): (Reduce, &Left<S::Elem>, Range<usize>, Range<usize>),
     to: *mut S::Elem,
 ) {
-    let tiles = columns.len().div_ceil(most::<S>());
+    let tiles = columns.len().div_ceil(most);
     for first in ks.clone().step_by(ROWS_TO_ALL) {
         let some = first..ks.end.min(first + ROWS_TO_ALL);
         let mut tile_start = to;
@@ -367,9 +385,11 @@ unsafe fn pack_left<S: Simd>(
                             to.write(if lost { S::Elem::ZERO } else { S::Elem::ONE });
                         } else {
                             let from = left.base.add(row * left.row_stride + here.start);
+                            // About those that come next.
+                            s.prefetch(from.wrapping_add(ROWS_TO_ALL * left.row_stride));
                             // A whole vector: what is too much is overwritten by the next row, or lies in the slack. The
                             // bound is a constant, so that masks are made before the loop over the rows.
-                            for c in (0..const { most::<S>() }).step_by(S::LANES) {
+                            for c in (0..most).step_by(S::LANES) {
                                 if c < here.len() {
                                     let valid = if whole { S::LANES } else { here.len() - c };
                                     s.store(to.add(c), tile::load(s, from.add(c), valid));
@@ -415,16 +435,15 @@ unsafe fn pack_right<S: Simd>(
     }
 }
 
-/// All tiles of one left factor against one packed right block.
+/// All tiles of one left factor against one packed right block; meanwhile rows from `far` on, so far apart, come into L2.
 #[inline(always)]
 unsafe fn tiles<S: Simd>(
     s: S,
     left: &Left<S::Elem>,
-    columns: Range<usize>,
-    (column, valid): (usize, usize),
+    (columns, (column, valid)): (Range<usize>, (usize, usize)),
     kc: usize,
-    mut packed: *const S::Elem,
-    right: *const S::Elem,
+    (mut packed, right): (*const S::Elem, *const S::Elem),
+    far: Option<(*const S::Elem, usize)>,
 ) {
     let count = columns.len().div_ceil(most::<S>());
     let first = column - left.columns.0;
@@ -459,7 +478,16 @@ unsafe fn tiles<S: Simd>(
                     }
                 }
             }
-            S::microkernel(here.len(), vectors, Ahead::Nothing)(&tile);
+            // A vector of each row by every tile.
+            let ahead = match far {
+                Some((from, stride)) if index < 4 => {
+                    tile.runs[0].next = from.wrapping_add(index * S::LANES);
+                    tile.runs[0].next_stride = stride;
+                    Ahead::Next
+                }
+                _ => Ahead::Nothing,
+            };
+            S::microkernel(here.len(), vectors, ahead)(&tile);
             if !whole {
                 for r in 0..here.len() {
                     let slot = slots.add(r * 4 * S::LANES);
