@@ -159,14 +159,10 @@ impl Far {
     /// Of products of `rows` rows.
     #[inline(always)]
     fn of<E: Element>(products: &[Product<'_, E>; 2], rows: usize) -> Self {
-        let sum = |bytes: fn(&Packed<E>) -> usize| {
-            let of = |product: &Product<'_, E>| bytes(product.right) * product.len.min(1);
-            products.iter().map(of).sum::<usize>()
-        };
         let len = products.iter().map(|product| product.len).sum::<usize>();
-        let (left, right) = (rows * len * size_of::<E>(), sum(Packed::bytes));
+        let (left, right) = (rows * len * size_of::<E>(), sum(products, Packed::bytes));
         if left > right.max(Self::IN_L2) {
-            return match sum(Packed::panel_bytes) <= Self::SMALL_PANEL {
+            return match sum(products, Packed::panel_bytes) <= Self::SMALL_PANEL {
                 true => Self::Rows,
                 false => Self::All,
             };
@@ -235,6 +231,28 @@ impl<'a, E: Element> Product<'a, E> {
         }
     }
 
+    /// Part `part` of `parts` of k.
+    #[inline(always)]
+    fn part(self, part: usize, parts: usize) -> Self {
+        if parts == 1 {
+            return self;
+        }
+        let share = parallel::share(self.len, part, parts);
+        let base = self.left.base.wrapping_add(share.start);
+        Self {
+            left: Rows { base, ..self.left },
+            first: self.first + share.start,
+            len: share.len(),
+            ..self
+        }
+    }
+
+    /// The first of its rows of the right side in a panel of `width` columns.
+    #[inline(always)]
+    fn right_rows(&self, panel: usize, width: usize) -> *const E {
+        self.right.panel(panel).wrapping_add(self.first * width)
+    }
+
     /// The same with nothing to multiply.
     pub(crate) fn empty(self) -> Self {
         Self { len: 0, ..self }
@@ -294,45 +312,59 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
     }
     let layout = products[0].right.layout;
     let far = Far::of(&products, rows.len());
+    let cut = Cut::of(&products, rows.len());
     // Not initialised: 2 KiB of zeros would cost as much as a small step.
     let mut scratch = MaybeUninit::<Scratch<S::V>>::uninit();
     let slots = scratch.as_mut_ptr().cast::<S::Elem>();
     let slot = |r: usize| slots.wrapping_add(r * MAX_VECTORS * S::LANES);
+    let mut sums = MaybeUninit::<[[S::V; MAX_VECTORS]; Cut::MOST_ROWS]>::uninit();
+    let sums = sums.as_mut_ptr().cast::<S::Elem>();
     let mut tile = Tile::blank();
-    for n in 0..panels.len() {
-        let index = panels.at(n);
+    let mut next = cut.first(panels.len());
+    while let Some(place) = next {
+        next = cut.after(place, panels.len());
+        let index = panels.at(place.panel);
         let panel = Panel {
             unit: layout.first_unit(index),
             vectors: layout.vectors(index),
         };
-        for (run, product) in tile.runs.iter_mut().zip(&products) {
-            let first = product.first * panel.vectors * S::LANES;
-            run.right = product.right.panel(index).wrapping_add(first);
-            run.len = product.len;
-        }
+        let width = panel.vectors * S::LANES;
+        let rows = cut.rows(&rows, place.block);
         let tiles = rows
             .len()
             .div_ceil(most_rows(S::ACCUMULATORS, panel.vectors));
-        let width = panel.vectors * S::LANES;
+        let parts = products.map(|product| product.part(place.part, cut.parts));
+        for (run, part) in tile.runs.iter_mut().zip(&parts) {
+            run.right = part.right_rows(index, width);
+            run.len = part.len;
+        }
+        // The next step begins with the last panel.
+        let asks = far == Far::Panels && next.is_some();
+        if let Some(next) = next.filter(|_| asks) {
+            for (run, product) in tile.runs.iter_mut().zip(&products) {
+                let part = product.part(next.part, cut.parts);
+                run.next = part.right_rows(panels.at(next.panel), width);
+                // So much a product that the last tile asks for the rest: the gentler, the less the products wait.
+                run.next_stride = width.div_ceil(tiles).min(line::<S::Elem>());
+            }
+        }
         for index in 0..tiles {
+            let share = parallel::share(rows.len(), index, tiles);
+            let (first, end) = (rows.start + share.start, rows.start + share.end);
             let ahead = match far {
-                // The next step begins with the last panel.
-                Far::Panels if n + 1 < panels.len() => {
-                    // So much a product that the last tile asks for the rest: the gentler, the less the products wait.
-                    let stride = width.div_ceil(tiles).min(line::<S::Elem>());
-                    for (run, product) in tile.runs.iter_mut().zip(&products) {
-                        let next = product.right.panel(panels.at(n + 1));
-                        let first = product.first * width + index * product.len * stride;
-                        run.next = next.wrapping_add(first);
-                        run.next_stride = stride;
+                Far::Panels if asks => {
+                    if index > 0 {
+                        for run in &mut tile.runs {
+                            run.next = run.next.wrapping_add(run.len * run.next_stride);
+                        }
                     }
                     Ahead::Next
                 }
                 Far::Rows => {
                     // As if there were no gap between them.
                     let next = parallel::share(rows.len(), (index + 1) % tiles, tiles);
-                    for (run, product) in tile.runs.iter_mut().zip(&products) {
-                        run.next = product.left.wrapping_at(rows.start + next.start);
+                    for (run, part) in tile.runs.iter_mut().zip(&parts) {
+                        run.next = part.left.wrapping_at(rows.start + next.start);
                         run.next_stride = next.len();
                     }
                     Ahead::Next
@@ -340,21 +372,32 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
                 Far::All => Ahead::SamePanel,
                 Far::Panels | Far::Nothing => Ahead::Nothing,
             };
-            let share = parallel::share(rows.len(), index, tiles);
-            let (first, end) = (rows.start + share.start, rows.start + share.end);
             // SAFETY: passed on from the caller; the tile lies within `rows`, and has at most MAX_ROWS rows with a slot
-            // for each.
+            // for each; where k is cut, the rows have a place in `sums`.
             unsafe {
                 let mut finishes = false;
                 for (r, row) in (first..end).enumerate() {
-                    for (run, product) in tile.runs.iter_mut().zip(&products) {
-                        run.left[r] = product.left.at(row);
+                    for (run, part) in tile.runs.iter_mut().zip(&parts) {
+                        run.left[r] = part.left.at(row);
                     }
-                    op.expect(s, row, panel);
                     tile.start[r] = op.start(s, row, panel, slot(r));
+                    op.expect(s, row, panel);
                     let out = op.out(row, panel);
                     finishes = out.is_none();
                     tile.out[r] = out.unwrap_or(slot(r));
+                }
+                // Behind the loop: one more branch in it was 7 % of the time with 32 units.
+                if cut.parts > 1 {
+                    for r in 0..share.len() {
+                        let sum = sums.add((share.start + r) * MAX_VECTORS * S::LANES);
+                        if place.part > 0 {
+                            tile.start[r] = sum.cast_const();
+                        }
+                        if place.part + 1 < cut.parts {
+                            tile.out[r] = sum;
+                            finishes = false;
+                        }
+                    }
                 }
                 S::microkernel(end - first, panel.vectors, ahead)(&tile);
                 if finishes {
@@ -368,6 +411,94 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
             }
         }
     }
+}
+
+/// How a sweep is cut. A panel that L2 does not keep from tile to tile is multiplied in parts of k, each with some rows before the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cut {
+    /// Of k.
+    parts: usize,
+    /// Of rows, whose unfinished sums are kept.
+    blocks: usize,
+}
+
+/// One piece of a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    panel: usize,
+    block: usize,
+    part: usize,
+}
+
+impl Cut {
+    /// The most bytes of a part of a panel.
+    const PART: usize = 512 << 10;
+    /// Rows of unfinished sums.
+    const MOST_ROWS: usize = 64;
+
+    #[inline(always)]
+    fn of<E: Element>(products: &[Product<'_, E>; 2], rows: usize) -> Self {
+        let bytes = sum(products, Packed::panel_bytes);
+        // A single tile reads it once.
+        if bytes <= Self::PART || rows <= MAX_ROWS {
+            return Self {
+                parts: 1,
+                blocks: 1,
+            };
+        }
+        Self {
+            parts: bytes.div_ceil(Self::PART),
+            blocks: rows.div_ceil(Self::MOST_ROWS),
+        }
+    }
+
+    /// The rows of a block.
+    #[inline(always)]
+    fn rows(self, rows: &Range<usize>, block: usize) -> Range<usize> {
+        let share = parallel::share(rows.len(), block, self.blocks);
+        rows.start + share.start..rows.start + share.end
+    }
+
+    /// The first piece.
+    #[inline(always)]
+    fn first(self, panels: usize) -> Option<Place> {
+        (panels > 0).then_some(Place {
+            panel: 0,
+            block: 0,
+            part: 0,
+        })
+    }
+
+    /// The piece after one.
+    #[inline(always)]
+    fn after(self, Place { panel, block, part }: Place, panels: usize) -> Option<Place> {
+        if part + 1 < self.parts {
+            return Some(Place {
+                panel,
+                block,
+                part: part + 1,
+            });
+        }
+        if block + 1 < self.blocks {
+            return Some(Place {
+                panel,
+                block: block + 1,
+                part: 0,
+            });
+        }
+        (panel + 1 < panels).then_some(Place {
+            panel: panel + 1,
+            block: 0,
+            part: 0,
+        })
+    }
+}
+
+/// Of the products that there are.
+#[inline(always)]
+fn sum<E: Element>(products: &[Product<'_, E>; 2], bytes: fn(&Packed<E>) -> usize) -> usize {
+    let of = |product: &Product<'_, E>| bytes(product.right) * product.len.min(1);
+    products.iter().map(of).sum()
 }
 
 /// Rows of a tile on cache lines of their own: accumulators on their way to the epilogue, or rows of a result of which not all
@@ -438,6 +569,40 @@ mod tests {
     use super::*;
     use crate::level::Level;
     use crate::product::PackedMatrix;
+
+    #[test]
+    fn a_panel_that_l2_does_not_keep_is_cut() {
+        let cut = |rows, k| {
+            let matrix = PackedMatrix::<f32>::new(Level::best(), k, 64).unwrap();
+            let product = Product::new(Rows::flat(core::ptr::null(), k), &matrix.packed);
+            Cut::of(&[product, product.empty()], rows)
+        };
+        let whole = Cut {
+            parts: 1,
+            blocks: 1,
+        };
+        assert_eq!(cut(64, 1024), whole);
+        // Read once, however large.
+        assert_eq!(cut(MAX_ROWS, 32_768), whole);
+        let four = cut(130, 32_768);
+        assert!(four.parts >= 4 && four.blocks == 3, "{four:?}");
+        let cut = Cut {
+            parts: 2,
+            blocks: 2,
+        };
+        let places: Vec<Place> =
+            core::iter::successors(cut.first(2), |place| cut.after(*place, 2)).collect();
+        let of = |panel, block, part| Place { panel, block, part };
+        let one = |panel| {
+            [
+                of(panel, 0, 0),
+                of(panel, 0, 1),
+                of(panel, 1, 0),
+                of(panel, 1, 1),
+            ]
+        };
+        assert_eq!(places, [one(0), one(1)].concat());
+    }
 
     #[test]
     fn what_is_larger_comes_from_far_away() {

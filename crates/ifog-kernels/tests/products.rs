@@ -20,37 +20,7 @@ proptest! {
         (gap, bias, transposed) in (0..=5_usize, any::<bool>(), any::<bool>()),
         seed in any::<u64>(),
     ) {
-        let mut numbers = Numbers(seed);
-        let x = narrow(&numbers.take(rows * (k + gap), 1.0));
-        let matrix = narrow(&numbers.take(k * n, 1.0));
-        let bias = bias.then(|| narrow(&numbers.take(n, 1.0)));
-        let (k_stride, n_stride) = if transposed { (1, k) } else { (n, 1) };
-        let mut expected: Vec<f32> = Vec::new();
-        for row in 0..rows {
-            for column in 0..n {
-                let start = bias.as_ref().map_or(0.0, |bias| bias[column]);
-                let term = |sum, kk: usize| {
-                    x[row * (k + gap) + kk].mul_add(matrix[kk * k_stride + column * n_stride], sum)
-                };
-                expected.push((0..k).fold(start, term));
-            }
-        }
-        for level in fused_levels() {
-            let mut packed = PackedMatrix::new(level, k, n).unwrap();
-            if transposed {
-                packed.pack_transposed(MatRef::new(&matrix, n, k).unwrap());
-            } else {
-                packed.pack(MatRef::new(&matrix, k, n).unwrap());
-            }
-            let mut out = vec![f32::NAN; rows * n];
-            packed.multiply(
-                MatRef::with_stride(&x, rows, k, k + gap).unwrap(),
-                bias.as_deref(),
-                MatMut::new(&mut out, rows, n).unwrap(),
-                Threads::SINGLE,
-            );
-            assert_same_bits(&[("out", &out)], &[("out", &expected)], &(level, rows, k, n));
-        }
+        multiply_is_the_sum((rows, k, n), gap, (bias, transposed), seed);
     }
 
     /// Up to 600 rows: one block of KC = 512, or two.
@@ -61,6 +31,56 @@ proptest! {
         seed in any::<u64>(),
     ) {
         outer_is_the_sequential_sum((steps, batch, m, n), bias, seed);
+    }
+}
+
+/// A panel of which L2 does not keep the whole is multiplied in parts of k, so many rows at a time: three parts on AVX-512 and two on AVX2,
+/// two times 35 rows.
+#[test]
+fn parts_of_k_are_one_sum() {
+    multiply_is_the_sum((70, 4500, 70), 3, (true, false), 1);
+}
+
+fn multiply_is_the_sum(
+    (rows, k, n): (usize, usize, usize),
+    gap: usize,
+    (bias, transposed): (bool, bool),
+    seed: u64,
+) {
+    let mut numbers = Numbers(seed);
+    let x = narrow(&numbers.take(rows * (k + gap), 1.0));
+    let matrix = narrow(&numbers.take(k * n, 1.0));
+    let bias = bias.then(|| narrow(&numbers.take(n, 1.0)));
+    let (k_stride, n_stride) = if transposed { (1, k) } else { (n, 1) };
+    let mut expected: Vec<f32> = Vec::new();
+    for row in 0..rows {
+        for column in 0..n {
+            let start = bias.as_ref().map_or(0.0, |bias| bias[column]);
+            let term = |sum, kk: usize| {
+                x[row * (k + gap) + kk].mul_add(matrix[kk * k_stride + column * n_stride], sum)
+            };
+            expected.push((0..k).fold(start, term));
+        }
+    }
+    for level in fused_levels() {
+        let mut packed = PackedMatrix::new(level, k, n).unwrap();
+        if transposed {
+            packed.pack_transposed(MatRef::new(&matrix, n, k).unwrap());
+        } else {
+            packed.pack(MatRef::new(&matrix, k, n).unwrap());
+        }
+        let mut out = vec![f32::NAN; rows * n];
+        packed.multiply(
+            MatRef::with_stride(&x, rows, k, k + gap).unwrap(),
+            bias.as_deref(),
+            MatMut::new(&mut out, rows, n).unwrap(),
+            Threads::SINGLE,
+        );
+        assert_same_bits(
+            &[("out", &out)],
+            &[("out", &expected)],
+            &(level, rows, k, n),
+        );
     }
 }
 
