@@ -11,6 +11,7 @@ use crate::outer::{self, Left, Outer, Reduce, ones};
 use crate::packed::PackedCell;
 use crate::parallel::{Shared, Threads};
 use crate::planted::{Bug, planted};
+use crate::scatter::scatter_rows;
 use crate::sequence::check_scratch;
 use crate::split::Split;
 use crate::tape::{Stage, Tape};
@@ -248,7 +249,7 @@ impl<E: Element> PackedCell<E> {
                     ..args
                 };
                 let ids = &ids[first..];
-                outer::scatter_rows(self.level(), table, ids.as_ptr(), w, threads);
+                scatter_rows(self.level(), table, ids.as_ptr(), w, threads);
             }
             // One pass over the gate gradients for W, U and b.
             outer::run(self.level(), args, scratch, threads);

@@ -20,10 +20,11 @@ use crate::level::{Kind, Level};
 use crate::machine::{MOST_LANES, multiply_add_body, read_body};
 use crate::math::{exp_body, sigmoid_body, tanh_body};
 use crate::microkernel::{Ahead, MAX_ROWS, Microkernel, Tile, most_rows, tile_body};
-use crate::outer::{Outer, outer_body, scatter_body};
+use crate::outer::{Outer, outer_body};
 use crate::pack::{Lanes, Packed};
 use crate::packed::GateMatrix;
 use crate::product::{Multiply, multiply_body};
+use crate::scatter::scatter_body;
 use crate::simd::{Microkernels, Simd};
 
 /// The list: `$then` makes something of it, for elements of type `$e`. The bodies say what those that are unsafe ask for.

@@ -159,6 +159,7 @@ extern crate alloc;
 
 mod bptt;
 mod buffer;
+mod caches;
 mod cell;
 mod cells;
 mod dispatch;
@@ -177,6 +178,7 @@ mod parallel;
 mod planted;
 mod product;
 mod row;
+mod scatter;
 mod sequence;
 mod simd;
 mod split;
