@@ -65,9 +65,10 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// 0.75 to 0.88 of the limit with 8 rows; on Emerald Rapids for 512 and 700: 1 to 4 % less time with 1 to 24 rows.
 const U_A_CHUNK: usize = 4;
 
-/// The most panels of which a single row multiplies two at a time. Measured on Emerald Rapids: of two to four −2 to −33 % of a step's
-/// time, of up to eight −5 to +1 %, of more, which are read from L2 or further away, 0 to +6 %.
-const MOST_IN_PAIRS: usize = 8;
+/// The most bytes of weights of which a single row multiplies two panels at a time: what L1 keeps from step to step. Measured on Zen 5: of
+/// weights that come from L2 one panel after the other takes 5 to 41 % less time (an LSTM, steps of 40 to 128 units, sequences of 64 to 128),
+/// of those in L1 two at a time 16 to 30 %. On Emerald Rapids two at a time were 4 % less up to 128 units.
+const IN_L1: usize = 48 << 10;
 
 impl<E: Element> PackedCell<E> {
     /// Room for the weights of `shape`, zero until [`PackedCell::pack`].
@@ -193,11 +194,15 @@ impl<E: Element> PackedCell<E> {
         self.u.hidden_in_vectors()
     }
 
-    /// Whether a single row multiplies two panels at a time: of the cells whose panels are one block of units.
+    /// Whether a single row multiplies two panels at a time: of the cells whose panels are one block of units, if a thread that has one of
+    /// `parts` of the weights, with W or without, has them in L1.
     #[inline]
-    pub(crate) fn in_pairs(&self) -> bool {
+    pub(crate) fn in_pairs(&self, with_w: bool, parts: usize) -> bool {
+        let w = self.w.as_ref().filter(|_| with_w);
+        let bytes = self.u.first.bytes() + w.map_or(0, |w| w.first.bytes());
         matches!(self.shape.cell(), Cell::Lstm | Cell::GruAfter)
-            && (2..=MOST_IN_PAIRS).contains(&self.u.first.layout.panels())
+            && self.u.first.layout.panels() > 1
+            && bytes <= IN_L1 * parts
     }
 
     /// Steps whose x W + b is computed ahead.

@@ -269,7 +269,7 @@ impl<E: Element> PackedCell<E> {
             u: self.u.weights(),
             w: self.w.as_ref().filter(|_| fused).map(GateMatrix::weights),
         };
-        let pairs = work.rows.len() == 1 && self.in_pairs();
+        let pairs = work.rows.len() == 1 && self.in_pairs(fused, work.share.1);
         let run = match self.shape().cell() {
             Cell::Rnn => E::rnn_forward,
             Cell::Lstm if pairs => E::lstm_pairs_forward,
@@ -354,7 +354,7 @@ impl<E: Element> PackedCell<E> {
             Cell::GruAfter => GruAfter::FUSES,
         };
         let vectors = self.hidden_in_vectors() / dispatch::lanes::<E>(self.level());
-        let short = vectors == 1 || (vectors == 2 && self.in_pairs());
+        let short = vectors == 1 || (vectors == 2 && self.in_pairs(true, 1));
         let small = rows == 1 && short && self.shape().input() <= FUSED_INPUTS;
         can && (small || rows >= FUSED_ROWS)
     }

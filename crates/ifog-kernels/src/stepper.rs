@@ -270,10 +270,10 @@ impl<E: Element> Stepper<'_, E> {
         };
         let run = match cell.shape().cell() {
             Cell::Rnn => E::rnn_step,
-            Cell::Lstm if cell.in_pairs() => E::lstm_pairs_step,
+            Cell::Lstm if cell.in_pairs(true, 1) => E::lstm_pairs_step,
             Cell::Lstm => E::lstm_step,
             Cell::Gru => E::gru_step,
-            Cell::GruAfter if cell.in_pairs() => E::gru_after_pairs_step,
+            Cell::GruAfter if cell.in_pairs(true, 1) => E::gru_after_pairs_step,
             Cell::GruAfter => E::gru_after_step,
         };
         // SAFETY: `x` has I elements, and the buffers were made for the cell.
