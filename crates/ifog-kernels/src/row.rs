@@ -2,7 +2,8 @@
 //! are inlined, and what passes between them stays in registers.
 //!
 //! A panel is a chain of multiply-adds for each of its vectors, at most four, and every link waits for the one before it. A processor
-//! that begins two in a cycle and ends each in four could work on eight chains: those of two panels.
+//! that begins two in a cycle and ends each in four could work on eight chains: those of two panels. Where L1 has both; from L2 one panel
+//! comes faster than two.
 
 use core::ops::Range;
 
