@@ -192,18 +192,14 @@ impl<'a, E: Element> Product<'a, E> {
         }
     }
 
-    /// Part `part` of `parts` of k.
+    /// Some of its k.
     #[inline(always)]
-    fn part(self, part: usize, parts: usize) -> Self {
-        if parts == 1 {
-            return self;
-        }
-        let share = parallel::share(self.len, part, parts);
-        let base = self.left.base.wrapping_add(share.start);
+    fn some(self, ks: Range<usize>) -> Self {
+        let base = self.left.base.wrapping_add(ks.start);
         Self {
             left: Rows { base, ..self.left },
-            first: self.first + share.start,
-            len: share.len(),
+            first: self.first + ks.start,
+            len: ks.len(),
             ..self
         }
     }
@@ -218,6 +214,26 @@ impl<'a, E: Element> Product<'a, E> {
     pub(crate) fn empty(self) -> Self {
         Self { len: 0, ..self }
     }
+}
+
+/// Part `part` of `parts` of the products, as if the k of the second came behind those of the first: parts in order are the whole in order.
+#[inline(always)]
+fn part_of<E: Element>(
+    products: [Product<'_, E>; 2],
+    part: usize,
+    parts: usize,
+) -> [Product<'_, E>; 2] {
+    if parts == 1 {
+        return products;
+    }
+    let [first, second] = products;
+    let share = parallel::share(first.len + second.len, part, parts);
+    let before = |k: usize| k.min(first.len);
+    let behind = |k: usize| k.saturating_sub(first.len);
+    [
+        first.some(before(share.start)..before(share.end)),
+        second.some(behind(share.start)..behind(share.end)),
+    ]
 }
 
 /// Runs `op` over `rows` × the panels of `panels`. The products are done one after the other; the first says how the
@@ -294,7 +310,7 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
         let tiles = rows
             .len()
             .div_ceil(most_rows(S::ACCUMULATORS, panel.vectors));
-        let parts = products.map(|product| product.part(place.part, cut.parts));
+        let parts = part_of(products, place.part, cut.parts);
         for (run, part) in tile.runs.iter_mut().zip(&parts) {
             run.right = part.right_rows(index, width);
             run.len = part.len;
@@ -302,8 +318,8 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
         // The next step begins with the last panel.
         let asks = far == Far::Panels && next.is_some();
         if let Some(next) = next.filter(|_| asks) {
-            for (run, product) in tile.runs.iter_mut().zip(&products) {
-                let part = product.part(next.part, cut.parts);
+            let parts = part_of(products, next.part, cut.parts);
+            for (run, part) in tile.runs.iter_mut().zip(&parts) {
                 run.next = part.right_rows(panels.at(next.panel), width);
                 // So much a product that the last tile asks for the rest: the gentler, the less the products wait.
                 run.next_stride = width.div_ceil(tiles).min(line::<S::Elem>());

@@ -79,6 +79,22 @@ fn weights_that_do_not_stay_in_l2() {
     }
 }
 
+/// Panels that are cut: of x W and h U together, and of the two products of a GRU that resets behind its product, in BPTT. AVX-512 cuts elsewhere than AVX2,
+/// and scalar code not at all, and a single row is never cut.
+#[test]
+fn panels_that_do_not_stay_in_l2() {
+    let sizes = |cell, batch, input, hidden| Sizes {
+        cell,
+        steps: 2,
+        batch,
+        input,
+        hidden,
+        seed: 1,
+    };
+    levels_agree::<f32>(sizes(Cell::Rnn, 33, 3300, 1000));
+    levels_agree::<f32>(sizes(Cell::GruAfter, 9, 8, 1450));
+}
+
 /// x W + b is computed for a chunk of steps at a time, of 160 to 660 rows here and half as many in f64, and BPTT goes back some 512
 /// rows before it makes weight gradients of them: each window is several of either.
 #[test]
