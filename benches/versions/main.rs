@@ -60,7 +60,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for case in arguments {
         let mut before = before::workload(&case)?;
         let mut now = now::workload(&case)?;
-        let call = before.time(1).min(now.time(1)).min(before.time(1)).max(Duration::from_nanos(10));
+        let call = before
+            .time(1)
+            .min(now.time(1))
+            .min(before.time(1))
+            .max(Duration::from_nanos(10));
         let calls = (BLOCK.as_secs_f64() / call.as_secs_f64()).ceil() as u64;
         // The block before was the other version's: caches and threads are made ready again.
         let warm = u64::from(calls > 1);
