@@ -107,9 +107,7 @@ impl Split {
             }),
             Self::Units(parts) => {
                 let rounds = range.len() * phases;
-                let patience = call.time(1, 1) * PATIENCE;
-                // Half of a part's time: a core that is slower by that much is worth waiting for.
-                let free = call.time(1, parts) / rounds as f64 / 2.0;
+                let (patience, free) = call.waits(range.len(), parts);
                 parallel::run_rounds(parts, rounds, patience, free, &|round, part| {
                     let index = round / phases;
                     let t = match backwards {
@@ -141,6 +139,15 @@ impl Steps {
         (1..=most)
             .min_by(|a, b| time(a).total_cmp(&time(b)))
             .unwrap_or(1)
+    }
+
+    /// Nanoseconds that a thread may wait for others: in all of so many steps, and in each round for nothing.
+    fn waits(&self, steps: usize, parts: usize) -> (f64, f64) {
+        let here = Self { steps, ..*self };
+        let rounds = steps * self.phases;
+        // Half of a part's time: a core that is slower by that much is worth waiting for.
+        let free = here.time(1, parts) / rounds as f64 / 2.0;
+        (here.time(1, 1) * PATIENCE, free)
     }
 
     /// Nanoseconds with the rows in `rows` parts and the units in `units`.
@@ -198,6 +205,16 @@ mod tests {
         assert_eq!(Split::of(lstm(256, 1, 16), 8), Split::Rows(1));
         assert_eq!(Split::of(lstm(256, 1, 64), 2), Split::Rows(1));
         assert_eq!(Split::of(lstm(64, 32, 256), 1), Split::Rows(1));
+    }
+
+    /// BPTT drives a call in pieces: what a round may wait is not that of the whole.
+    #[test]
+    fn a_piece_waits_for_its_own_steps() {
+        let call = lstm(64, 16, 512);
+        let (patience, free) = call.waits(64, 2);
+        let (of_a_piece, free_there) = call.waits(32, 2);
+        assert!((of_a_piece * 2.0 / patience - 1.0).abs() < 1e-9);
+        assert!((free_there / free - 1.0).abs() < 1e-9);
     }
 
     #[cfg(feature = "std")]
