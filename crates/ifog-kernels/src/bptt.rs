@@ -4,14 +4,15 @@ use core::ops::Range;
 
 use crate::cell::{Cell, ParamsMut};
 use crate::cells::backward::Backward;
+use crate::cells::forward::{Phase, Work};
 use crate::element::Element;
+use crate::gradients::Gradients;
 use crate::input::Input;
 use crate::matrix::{MatMut, MatRef};
-use crate::outer::{self, Left, Outer, Reduce, ones};
+use crate::meeting::MOST_PARTS;
+use crate::outer;
 use crate::packed::PackedCell;
-use crate::parallel::{Shared, Threads};
-use crate::planted::{Bug, planted};
-use crate::scatter::scatter_rows;
+use crate::parallel::{self, Shared, Threads};
 use crate::sequence::check_scratch;
 use crate::split::Split;
 use crate::tape::{Stage, Tape};
@@ -110,43 +111,72 @@ impl<E: Element> PackedCell<E> {
                 core::ptr::null_mut()
             },
         };
-        // SAFETY: `Split::drive` hands out rows or panels to one part each.
-        let shared = unsafe { Shared::new((args, back)) };
-        let call = self.steps(steps, batch, back.weights());
-        let split = Split::of(call, threads.count());
+        let room = (scratch, threads.count());
+        let gradients = Gradients::new(self, &args, (&input, tape), &mut grads, dx.as_mut(), room);
+        // SAFETY: lengths were checked above, and everything is borrowed for the call; each part below has rows, panels or parts of
+        // its own.
+        let shared = unsafe { Shared::new((args, gradients, back)) };
+        let sweep = |work| {
+            let (args, _, back) = shared.inner();
+            let run = match self.shape().cell() {
+                Cell::Rnn => E::rnn_backward,
+                Cell::Lstm => E::lstm_backward,
+                Cell::Gru => E::gru_backward,
+                Cell::GruAfter => E::gru_after_backward,
+            };
+            // SAFETY: as above.
+            unsafe { run(self.level(), args, back.weights(), work) };
+        };
         // Some steps at a time, the last ones first, so that their gate gradients are still near when dW and dU are made of them.
         let piece = (outer::KC / batch).max(1);
-        let mut end = steps;
-        while end > 0 {
-            let begin = end.saturating_sub(piece);
-            // Sweep t makes the gate gradients of step t − 1, sweep T of the last.
-            let sweeps = begin..end + usize::from(end == steps);
-            split.drive(&call, sweeps, true, &|work| {
-                let (args, back) = shared.inner();
-                let run = match self.shape().cell() {
-                    Cell::Rnn => E::rnn_backward,
-                    Cell::Lstm => E::lstm_backward,
-                    Cell::Gru => E::gru_backward,
-                    Cell::GruAfter => E::gru_after_backward,
-                };
-                // SAFETY: lengths were checked above; everything is borrowed for the call.
-                unsafe { run(self.level(), args, back.weights(), work) };
-            });
-            // SAFETY: lengths were checked above, and the matrices are borrowed for the call.
-            unsafe {
-                self.weight_gradients(tape, begin..end, &input, &mut grads, scratch, threads)
-            };
-            if let Some(dx) = &mut dx {
-                let rows = begin * batch..end * batch;
-                let mut gates = tape.input_gates().part(rows.clone());
-                if planted(Bug::InputGradientOfTheFirstStep) {
-                    gates = tape.input_gates();
-                    gates.row_stride = 0;
-                    gates.rows = rows.len();
-                }
-                self.input_gradient(gates, dx.part_mut(rows), threads);
+        let pieces = steps.div_ceil(piece);
+        let of = |index: usize| {
+            let end = steps - index * piece;
+            end.saturating_sub(piece)..end
+        };
+        // Sweep t makes the gate gradients of step t − 1, sweep T of the last.
+        let sweeps = |of: Range<usize>| of.start..of.end + usize::from(of.end == steps);
+        let call = self.steps(steps, batch, back.weights());
+        match Split::of(call, threads.count()) {
+            Split::Rows(parts @ 2..=MOST_PARTS) => {
+                let (patience, free) = call.waits(steps, pieces, (parts, 1));
+                parallel::run_rounds(parts, pieces + 1, patience, free, &|round, part| {
+                    let (_, gradients, _) = shared.inner();
+                    // Of the piece before all gate gradients are there now, also those of the others.
+                    if round > 0 {
+                        // SAFETY: as above.
+                        unsafe { gradients.weights(of(round - 1), (part, parts)) };
+                    }
+                    if round < pieces {
+                        let rows = parallel::share(batch, part, parts);
+                        sweep(Work {
+                            steps: sweeps(of(round)),
+                            rows: rows.clone(),
+                            share: (0, 1),
+                            phase: Phase::All,
+                        });
+                        // SAFETY: as above.
+                        unsafe { gradients.inputs(of(round), rows) };
+                    }
+                });
             }
-            end = begin;
+            split => {
+                for steps in (0..pieces).map(of) {
+                    split.drive(&call, sweeps(steps.clone()), true, &sweep);
+                    let (_, gradients, _) = shared.inner();
+                    let parts = threads.worth(gradients.flops() * steps.len() as u64);
+                    parallel::run(parts, &|part| {
+                        let (_, gradients, _) = shared.inner();
+                        let some = parallel::share(steps.len(), part, parts);
+                        let some = steps.start + some.start..steps.start + some.end;
+                        // SAFETY: as above.
+                        unsafe {
+                            gradients.weights(steps.clone(), (part, parts));
+                            gradients.inputs(some, 0..batch);
+                        }
+                    });
+                }
+            }
         }
     }
 
@@ -159,100 +189,6 @@ impl<E: Element> PackedCell<E> {
         match self.back.as_ref().and_then(|back| back.w.as_ref()) {
             Some(w) => w.multiply(gates, None, dx, threads),
             None => panic!("the cell was made without Uses::backward or Uses::dense_input"),
-        }
-    }
-
-    /// dW, dU and db from the gate gradients on the tape.
-    ///
-    /// # Safety
-    /// The lengths of the gradients and of the input were checked.
-    unsafe fn weight_gradients(
-        &self,
-        tape: &Tape<E>,
-        steps: Range<usize>,
-        input: &Input<'_, E>,
-        grads: &mut ParamsMut<'_, E>,
-        scratch: &mut [E],
-        threads: Threads,
-    ) {
-        let (h, columns) = (self.shape().hidden(), self.shape().columns());
-        let batch = tape.window.1;
-        let first = steps.start * batch;
-        let width = self.shape().bias_len();
-        let left = |base: *const E, row_stride, m, range, out: *mut E| {
-            Some(Left {
-                base,
-                row_stride,
-                m,
-                columns: range,
-                out,
-                out_stride: columns,
-            })
-        };
-        let (w, u, b) = (
-            grads.w.as_mut_ptr(),
-            grads.u.as_mut_ptr(),
-            grads.b.as_mut_ptr(),
-        );
-        let x = match input {
-            Input::Dense(x) => {
-                let inputs = self.shape().input();
-                left(
-                    x.data[first * x.row_stride..].as_ptr(),
-                    x.row_stride,
-                    inputs,
-                    (0, columns),
-                    w,
-                )
-            }
-            Input::Tokens { .. } => None,
-        };
-        let slot = usize::from(planted(Bug::StateAfterTheStep));
-        // Of all steps: a slice of one would not do.
-        let h_before = tape.h[first * h + slot * batch * h..].as_ptr();
-        let state =
-            |columns: (usize, usize)| left(h_before, h, h, columns, u.wrapping_add(columns.0));
-        let (lefts, cuts) = match self.shape().cell() {
-            Cell::Rnn | Cell::Lstm => ([state((0, columns)), None], [columns; 3]),
-            Cell::Gru => {
-                let rh = match planted(Bug::GruResetAfter) {
-                    true => h_before,
-                    false => tape.rh[first * h..].as_ptr(),
-                };
-                let candidate = left(rh, h, h, (2 * h, 3 * h), u.wrapping_add(2 * h));
-                ([state((0, 2 * h)), candidate], [2 * h, 3 * h, 3 * h])
-            }
-            Cell::GruAfter => {
-                // dq, behind the other gates, is the gradient of h U_n + b_hn.
-                let q = match planted(Bug::GruAfterHiddenWeights) {
-                    true => state((2 * h, 3 * h)),
-                    false => left(h_before, h, h, (3 * h, 4 * h), u.wrapping_add(2 * h)),
-                };
-                ([state((0, 2 * h)), q], [2 * h, 3 * h, 4 * h])
-            }
-        };
-        let args = Outer {
-            reduce: Reduce {
-                steps: steps.len(),
-                batch,
-            },
-            lefts: [x, lefts[0], lefts[1], Some(ones(width, b))],
-            right: tape.gates[first * width..].as_ptr(),
-            right_stride: width,
-            cuts,
-        };
-        // SAFETY: the tape holds T·B rows of h, r ⊙ h and gates; columns and outs are within the gradients.
-        unsafe {
-            if let Input::Tokens { ids, .. } = input {
-                let table = Outer {
-                    cuts: [columns; 3],
-                    ..args
-                };
-                let ids = &ids[first..];
-                scatter_rows(self.level(), table, ids.as_ptr(), w, threads);
-            }
-            // One pass over the gate gradients for W, U and b.
-            outer::run(self.level(), args, scratch, threads);
         }
     }
 }

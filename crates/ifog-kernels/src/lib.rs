@@ -164,6 +164,7 @@ mod cell;
 mod cells;
 mod dispatch;
 mod element;
+mod gradients;
 mod input;
 mod level;
 pub mod machine;

@@ -1,7 +1,6 @@
 //! Borrowed row-major matrices, right by construction.
 
 use core::fmt;
-use core::ops::Range;
 
 /// A matrix of `rows × cols` that is read: row r starts at `data[r · row_stride]`.
 #[derive(Clone, Copy, Debug)]
@@ -123,15 +122,6 @@ impl<'a, E> MatRef<'a, E> {
         assert!(r < self.rows, "row {r} of {}", self.rows);
         &self.data[r * self.row_stride..][..self.cols]
     }
-
-    /// Some of the rows.
-    pub(crate) fn part(&self, rows: Range<usize>) -> Self {
-        Self {
-            data: &self.data[rows.start * self.row_stride..],
-            rows: rows.len(),
-            ..*self
-        }
-    }
 }
 
 impl<'a, E> MatMut<'a, E> {
@@ -195,16 +185,6 @@ impl<'a, E> MatMut<'a, E> {
     pub fn row_mut(&mut self, r: usize) -> &mut [E] {
         assert!(r < self.rows, "row {r} of {}", self.rows);
         &mut self.data[r * self.row_stride..][..self.cols]
-    }
-
-    /// Some of the rows.
-    pub(crate) fn part_mut(&mut self, rows: Range<usize>) -> MatMut<'_, E> {
-        MatMut {
-            data: &mut self.data[rows.start * self.row_stride..],
-            rows: rows.len(),
-            cols: self.cols,
-            row_stride: self.row_stride,
-        }
     }
 }
 

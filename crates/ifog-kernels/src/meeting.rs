@@ -1,7 +1,8 @@
-//! Threads that share the units of every step, and meet after it.
+//! Threads that share the units of every step, and meet after it; or the weight gradients of some steps.
 //!
 //! ```text
-//! round     part 0      part 1      part 2        a round is a step (or half of one), a part some units
+//! round     part 0      part 1      part 2        a round is a step (or half of one), a part some units,
+//!                                                 or a piece of BPTT and some rows
 //!   0       ────────┐   ─────┐      ───────┐
 //!   1               ├────    ├────────     ├──    no part of a round starts before all of the last are done
 //! ```

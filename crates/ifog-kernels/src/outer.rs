@@ -124,6 +124,45 @@ impl<E> Outer<E> {
     }
 }
 
+impl<E: Element> Outer<E> {
+    /// The same over some of its steps.
+    pub(crate) fn of_steps(&self, steps: Range<usize>) -> Self {
+        let first = steps.start * self.reduce.batch;
+        let some = |left: Left<E>| Left {
+            base: left.base.wrapping_add(first * left.row_stride),
+            ..left
+        };
+        Self {
+            reduce: Reduce {
+                steps: steps.len(),
+                ..self.reduce
+            },
+            lefts: self.lefts.map(|left| left.map(some)),
+            right: self.right.wrapping_add(first * self.right_stride),
+            ..*self
+        }
+    }
+
+    /// FLOPs of a row of the right factor.
+    pub(crate) fn flops_of_a_row(&self, level: Level) -> u64 {
+        let width = 4 * dispatch::lanes::<E>(level);
+        2 * self.outputs(0..self.panels(width), width) as u64
+    }
+
+    /// # Panics
+    /// The scratch of a thread is too short.
+    pub(crate) fn check_scratch(&self, each: usize) {
+        // `outer_scratch_len` has room for the ones beside the columns of the left factors.
+        let products = self.lefts.iter().flatten();
+        let products = products.filter(|left| !left.base.is_null());
+        let columns = products.map(|left| left.m).sum();
+        assert!(
+            each >= outer_scratch_len(columns, Threads::SINGLE),
+            "scratch of the outer product"
+        );
+    }
+}
+
 impl<E> Left<E> {
     /// Whether it is multiplied with a column of the right factor.
     #[inline(always)]
@@ -245,47 +284,42 @@ pub(crate) fn ones<E>(n: usize, out: *mut E) -> Left<E> {
 
 /// # Safety
 /// The pointers of `args` are valid for their shapes, the outs exclusively.
-pub(crate) unsafe fn run<E: Element>(
-    level: Level,
-    args: Outer<E>,
-    scratch: &mut [E],
-    threads: Threads,
-) {
-    let width = 4 * dispatch::lanes::<E>(level);
-    let panels = args.panels(width);
-    let outputs = args.outputs(0..panels, width);
-    if outputs == 0 {
+unsafe fn run<E: Element>(level: Level, args: Outer<E>, scratch: &mut [E], threads: Threads) {
+    let flops = args.reduce.rows() as u64 * args.flops_of_a_row(level);
+    if flops == 0 {
         return;
     }
-    let flops = 2 * args.reduce.rows() as u64 * outputs as u64;
     let parts = threads.worth(flops);
     let each = scratch.len() / threads.count();
-    // `outer_scratch_len` has room for the ones beside the columns of the left factors.
-    let products = args
-        .lefts
-        .iter()
-        .flatten()
-        .filter(|left| !left.base.is_null());
-    let columns = products.map(|left| left.m).sum();
-    assert!(
-        each >= outer_scratch_len(columns, Threads::SINGLE),
-        "scratch of the outer product"
-    );
-    let by_panels = args.deals_panels(parts, width);
-    // SAFETY: each part below has panels or rows of the results to itself, and its piece of the scratch.
+    args.check_scratch(each);
+    // SAFETY: each part below has its piece of the scratch.
     let shared = unsafe { Shared::new((args, scratch.as_mut_ptr())) };
-    parallel::run(parts, &|part| {
+    parallel::run(parts, &|index| {
         let (args, scratch) = shared.inner();
-        let whole = (0, 1);
-        let (columns, rows) = if by_panels {
-            ((part, parts), whole)
-        } else {
-            (whole, (part, parts))
-        };
-        let panels = parallel::share(panels, columns.0, columns.1);
-        // SAFETY: part < threads, and `scratch` holds `each` elements for every thread; the rest is the caller's word.
-        unsafe { E::outer(level, args, panels, rows, scratch.add(part * each)) };
+        // SAFETY: index < threads, and `scratch` holds `each` elements for every thread; the rest is the caller's word.
+        unsafe { part(level, args, scratch.add(index * each), (index, parts)) };
     });
+}
+
+/// One of some parts of the results: panels, or where these cannot be dealt out evenly, rows.
+///
+/// # Safety
+/// The pointers of `args` are valid for their shapes; nobody else works on this part; `scratch` is that of one thread.
+pub(crate) unsafe fn part<E: Element>(
+    level: Level,
+    args: &Outer<E>,
+    scratch: *mut E,
+    (part, parts): (usize, usize),
+) {
+    let width = 4 * dispatch::lanes::<E>(level);
+    let whole = (0, 1);
+    let (columns, rows) = match args.deals_panels(parts, width) {
+        true => ((part, parts), whole),
+        false => (whole, (part, parts)),
+    };
+    let panels = parallel::share(args.panels(width), columns.0, columns.1);
+    // SAFETY: passed on from the caller.
+    unsafe { E::outer(level, args, panels, rows, scratch) };
 }
 
 /// # Safety

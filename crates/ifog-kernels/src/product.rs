@@ -119,10 +119,10 @@ impl<E: Element> PackedMatrix<E> {
 /// The pointers of one product.
 #[derive(Clone, Copy)]
 pub struct Multiply<E> {
-    left: Rows<*const E>,
-    out: Rows<*mut E>,
+    pub(crate) left: Rows<*const E>,
+    pub(crate) out: Rows<*mut E>,
     /// `[N]`, or null for zero.
-    bias: *const E,
+    pub(crate) bias: *const E,
 }
 
 /// Runs `args` over rows 0..`rows`, cut into `parts`.

@@ -6,37 +6,28 @@ use crate::dispatch;
 use crate::element::Element;
 use crate::level::Level;
 use crate::outer::Outer;
-use crate::parallel::{self, Shared, Threads};
+use crate::parallel;
 use crate::planted::{Bug, planted};
 use crate::simd::Simd;
 use crate::tile;
 
-/// FLOPs that a core does in the time of adding one element to a row, which waits for memory.
-const FLOPS_AN_ADDITION: u64 = 20;
+/// How many rows before its turn a row is asked for: of those that another thread wrote, the lines come from its cache.
+const ROWS_AHEAD: usize = 4;
 
-/// Row sums by token: `out[ids[row]] += right[row]`, in the order of the weight gradients.
+/// Row sums by token: `out[ids[row]] += right[row]`, in the order of the weight gradients; one of some parts of the columns.
 ///
 /// # Safety
-/// `right` holds T·B rows of `n`, `ids` as many tokens, each a row of `out`; out exclusively.
-pub(crate) unsafe fn scatter_rows<E: Element>(
+/// `right` holds T·B rows of `n`, `ids` as many tokens, each a row of `out`; nobody else works on this part.
+pub(crate) unsafe fn part<E: Element>(
     level: Level,
-    args: Outer<E>,
+    args: &Outer<E>,
     ids: *const u32,
     out: *mut E,
-    threads: Threads,
+    (part, parts): (usize, usize),
 ) {
     let vectors = args.n().div_ceil(dispatch::lanes::<E>(level));
-    let parts = threads
-        .worth(args.reduce.rows() as u64 * args.n() as u64 * FLOPS_AN_ADDITION)
-        .min(vectors);
-    // SAFETY: each part below has columns of its own.
-    let shared = unsafe { Shared::new((args, ids, out)) };
-    parallel::run(parts, &|part| {
-        let (args, ids, out) = shared.inner();
-        let vectors = parallel::share(vectors, part, parts);
-        // SAFETY: passed on from the caller.
-        unsafe { E::scatter(level, args, *ids, *out, vectors) };
-    });
+    // SAFETY: passed on from the caller.
+    unsafe { E::scatter(level, args, ids, out, parallel::share(vectors, part, parts)) };
 }
 
 /// # Safety
@@ -49,11 +40,15 @@ pub(crate) unsafe fn scatter_body<S: Simd>(
     out: *mut S::Elem,
     vectors: Range<usize>,
 ) {
-    for k in 0..args.reduce.rows() {
+    let rows = args.reduce.rows();
+    for k in 0..rows {
         let row = args.reduce.row(k);
+        let later = args.reduce.row((k + ROWS_AHEAD).min(rows - 1));
+        let later = args.right.wrapping_add(later * args.right_stride);
         for v in vectors.clone() {
             let column = v * S::LANES;
             let valid = args.n() - column;
+            s.prefetch(later.wrapping_add(column));
             // SAFETY: the row is one of T·B, its token a row of out; vector v starts before column n.
             unsafe {
                 let from = args.right.add(row * args.right_stride + column);

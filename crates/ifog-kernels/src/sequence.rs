@@ -297,24 +297,17 @@ impl<E: Element> PackedCell<E> {
             unreachable!("dense inputs were checked");
         };
         let (rows, width) = (&work.rows, self.u.row_len());
+        let (first, count) = (rows.start, rows.len());
+        let x = args.x.wrapping_add(first * args.x_stride);
+        let xw = xw.wrapping_add(first * width);
         let product = InputProduct {
-            left: Rows {
-                base: args.x.wrapping_add(rows.start * args.x_stride),
-                per_slab: rows.len(),
-                slab_stride: args.batch * args.x_stride,
-                row_stride: args.x_stride,
-            },
-            out: Rows {
-                base: xw.wrapping_add(rows.start * width),
-                per_slab: rows.len(),
-                slab_stride: args.batch * width,
-                row_stride: width,
-            },
+            left: Rows::of_steps(x, count, args.batch, args.x_stride),
+            out: Rows::of_steps(xw, count, args.batch, width),
             bias: self.bias.as_ptr(),
         };
-        let count = whole.len() * rows.len();
+        let all = 0..whole.len() * count;
         // SAFETY: passed on from the caller.
-        unsafe { E::input_product(self.level(), &product, w.weights(), 0..count, work.share) };
+        unsafe { E::input_product(self.level(), &product, w.weights(), all, work.share) };
     }
 
     /// x W + b of R input vectors into rows in panel order.

@@ -107,7 +107,7 @@ impl Split {
             }),
             Self::Units(parts) => {
                 let rounds = range.len() * phases;
-                let (patience, free) = call.waits(range.len(), parts);
+                let (patience, free) = call.waits(range.len(), rounds, (1, parts));
                 parallel::run_rounds(parts, rounds, patience, free, &|round, part| {
                     let index = round / phases;
                     let t = match backwards {
@@ -141,12 +141,17 @@ impl Steps {
             .unwrap_or(1)
     }
 
-    /// Nanoseconds that a thread may wait for others: in all of so many steps, and in each round for nothing.
-    fn waits(&self, steps: usize, parts: usize) -> (f64, f64) {
+    /// Nanoseconds that a thread may wait for others: in all of so many steps, and in each of their rounds for nothing. The rows are in
+    /// `rows` parts, or the units in `units`.
+    pub(crate) fn waits(
+        &self,
+        steps: usize,
+        rounds: usize,
+        (rows, units): (usize, usize),
+    ) -> (f64, f64) {
         let here = Self { steps, ..*self };
-        let rounds = steps * self.phases;
         // Half of a part's time: a core that is slower by that much is worth waiting for.
-        let free = here.time(1, parts) / rounds as f64 / 2.0;
+        let free = here.time(rows, units) / rounds as f64 / 2.0;
         (here.time(1, 1) * PATIENCE, free)
     }
 
@@ -211,8 +216,8 @@ mod tests {
     #[test]
     fn a_piece_waits_for_its_own_steps() {
         let call = lstm(64, 16, 512);
-        let (patience, free) = call.waits(64, 2);
-        let (of_a_piece, free_there) = call.waits(32, 2);
+        let (patience, free) = call.waits(64, 64, (1, 2));
+        let (of_a_piece, free_there) = call.waits(32, 32, (1, 2));
         assert!((of_a_piece * 2.0 / patience - 1.0).abs() < 1e-9);
         assert!((free_there / free - 1.0).abs() < 1e-9);
     }

@@ -146,6 +146,16 @@ impl<P> Rows<P> {
         }
     }
 
+    /// The same rows of every step: `count` of a batch of `batch`.
+    pub(crate) fn of_steps(base: P, count: usize, batch: usize, row_stride: usize) -> Self {
+        Self {
+            base,
+            per_slab: count,
+            slab_stride: batch * row_stride,
+            row_stride,
+        }
+    }
+
     #[inline(always)]
     fn offset(&self, r: usize) -> usize {
         if r < self.per_slab {

@@ -4,7 +4,7 @@
 //! networks", 2013, algorithm 1. By value: Mikolov, "Statistical Language Models Based on Neural
 //! Networks", 2012, section 3.2.2.
 
-use crate::pool::join;
+use crate::pool::{in_pieces, join};
 
 /// What is done to a gradient that is too large.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -161,9 +161,9 @@ fn scale_to(gradient: &mut [f32], norm: f64, max: f64) -> bool {
         return false;
     }
     let scale = (max / norm) as f32;
-    for value in gradient {
-        *value *= scale;
-    }
+    in_pieces(gradient, &|piece| {
+        piece.iter_mut().for_each(|value| *value *= scale);
+    });
     true
 }
 

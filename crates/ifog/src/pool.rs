@@ -45,6 +45,18 @@ pub(crate) fn join<A: Send, B: Send>(
     (a(), b())
 }
 
+/// Calls `f` for pieces of the values, at once if the caller is in a pool.
+pub(crate) fn in_pieces<T: Send>(values: &mut [T], f: &(impl Fn(&mut [T]) + Sync)) {
+    if values.len() <= PIECE {
+        return f(values);
+    }
+    let (left, right) = values.split_at_mut(values.len() / 2);
+    join(false, || in_pieces(left, f), || in_pieces(right, f));
+}
+
+/// Values that are gone through in some microseconds, about what a task costs.
+const PIECE: usize = 65_536;
+
 /// More than any machine has; each thread costs memory for its stack and its scratch.
 pub const MOST_THREADS: usize = 1024;
 

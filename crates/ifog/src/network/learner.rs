@@ -13,6 +13,7 @@ use super::{Inputs, Packed, State, matrix, matrix_mut, window_rows};
 use crate::config::{ConfigError, InputConfig};
 use crate::dropout::{Dropout, Segment};
 use crate::parameters::Layout;
+use crate::pool::in_pieces;
 use crate::rng::RngState;
 
 /// Learns from windows: forward pass with a tape, and BPTT.
@@ -156,7 +157,7 @@ impl<E: Element> Learner<E> {
             self.forward(weights, inputs.rows(rows, &config), rows, &window);
         }
         let end = (segments > 1).then(|| self.state.clone());
-        self.gradient.fill(E::ZERO);
+        in_pieces(&mut self.gradient, &|piece| piece.fill(E::ZERO));
         self.dstate.reset();
         self.dtable.fill(E::ZERO);
         let mut losses = Vec::with_capacity(segments);
