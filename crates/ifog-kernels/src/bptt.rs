@@ -164,7 +164,7 @@ impl<E: Element> PackedCell<E> {
                 for steps in (0..pieces).map(of) {
                     split.drive(&call, sweeps(steps.clone()), true, &sweep);
                     let (_, gradients, _) = shared.inner();
-                    let parts = threads.worth(gradients.flops() * steps.len() as u64);
+                    let parts = gradients.parts(steps.len(), threads.count());
                     parallel::run(parts, &|part| {
                         let (_, gradients, _) = shared.inner();
                         let some = parallel::share(steps.len(), part, parts);

@@ -20,6 +20,7 @@ use crate::packed::PackedCell;
 use crate::planted::{Bug, planted};
 use crate::product::Multiply;
 use crate::scatter;
+use crate::split;
 use crate::tape::Tape;
 use crate::tile::Rows;
 
@@ -128,11 +129,15 @@ impl<'a, E: Element> Gradients<'a, E> {
         }
     }
 
-    /// FLOPs of a step.
-    pub(crate) fn flops(&self) -> u64 {
-        let rows = self.outer.reduce.batch as u64;
-        let of_dx = |(w, ..): (&Packed<E>, _, _)| 2 * (w.k * w.layout.units) as u64;
-        rows * (self.outer.flops_of_a_row(self.level) + self.dx.map_or(0, of_dx))
+    /// Into how many parts the products of so many steps are cut where one thread has made dA.
+    pub(crate) fn parts(&self, steps: usize, threads: usize) -> usize {
+        let rows = steps * self.outer.reduce.batch;
+        let of_dx = self.dx.map_or(0, |(w, ..)| 2 * w.k * w.layout.units);
+        let flops = rows * (self.outer.flops_of_a_row(self.level) + of_dx);
+        let lefts = self.outer.lefts.iter().flatten();
+        // A part of dA, and all on its left.
+        let bytes = rows * (self.outer.n() / threads + lefts.map(|left| left.m).sum::<usize>());
+        split::parts_worth(flops as f64, (bytes * size_of::<E>()) as f64, threads)
     }
 
     /// Adds the part of dW, dU and db that the steps make.

@@ -178,6 +178,8 @@ mod packed;
 mod parallel;
 mod planted;
 mod product;
+#[cfg(feature = "std")]
+mod rehearsal;
 mod row;
 mod scatter;
 mod sequence;

@@ -272,7 +272,7 @@ impl<E: Element> GateMatrix<E> {
         }
     }
 
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.first.bytes() + self.candidate.as_ref().map_or(0, Packed::bytes)
     }
 }

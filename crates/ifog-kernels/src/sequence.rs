@@ -13,7 +13,7 @@ use crate::input::Input;
 use crate::matrix::{MatMut, MatRef};
 use crate::packed::{GateMatrix, PackedCell};
 use crate::parallel::{self, Shared, Threads};
-use crate::split::{MEETING, Split, Steps};
+use crate::split::{Split, Steps};
 use crate::tape::{Stage, Tape};
 use crate::tile::Rows;
 
@@ -377,7 +377,6 @@ impl<E: Element> PackedCell<E> {
             element: size_of::<E>(),
             phases: self.phases(),
             panels,
-            meeting: MEETING,
         }
     }
 

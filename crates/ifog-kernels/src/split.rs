@@ -8,11 +8,11 @@
 //! a step on one thread     max(2·B·k·n / FLOPS, bytes of k·n weights / BYTES),
 //!                          of weights that L2 does not keep max(…, half of the computing + bytes / FAR_BYTES)
 //! rows, p threads          the same with ⌈B/p⌉ rows
-//! units, p threads         the same with the largest share of the panels, + MEETING
+//! units, p threads         the same with the largest share of the panels, + 1.7 MEETING
 //! ```
 //!
-//! and WAKE_UP for more than one thread. FLOPS, BYTES and MEETING were measured on Zen 4, FAR_BYTES on Emerald Rapids (`ifog bench`); they
-//! decide about speed alone, never about bits.
+//! and WAKE_UP for more than one thread. MEETING is measured when it matters (`rehearsal.rs`), FLOPS and BYTES were on Zen 5, FAR_BYTES on
+//! Emerald Rapids (`ifog bench`); they decide about speed alone, never about bits.
 
 use core::ops::Range;
 
@@ -44,47 +44,56 @@ pub(crate) struct Steps {
     pub(crate) phases: usize,
     /// Panels of the sweep that has the fewest: what can be shared.
     pub(crate) panels: usize,
-    /// Nanoseconds of a meeting.
-    pub(crate) meeting: f64,
 }
 
-/// Bytes and FLOPs of a nanosecond, of one core, for f32.
-const FLOPS: f64 = 105.0;
-const BYTES: f64 = 100.0;
-/// From behind L2, where reading goes on beside half of the computing. Two threads on Emerald Rapids, an LSTM of 512 units: inference
+/// Bytes and FLOPs of a nanosecond, of one core, for f32: of the fastest seen, Zen 5, so that on others too much is left to one thread
+/// rather than too little.
+const FLOPS: f64 = 200.0;
+const BYTES: f64 = 150.0;
+/// From behind L2, where reading goes on beside half of the computing; as few beside FLOPS as on Emerald Rapids. Two threads on Emerald Rapids, an LSTM of 512 units: inference
 /// of 8, 16 and 24 rows by units took 26, 18 and 20 % less time than by rows, training 17, 10 and 9 %, and of 32 rows on nothing for certain.
-const FAR_BYTES: f64 = 28.0;
+const FAR_BYTES: f64 = 53.0;
 /// Bytes of weights that L2 keeps from step to step.
 const IN_L2: f64 = 1_048_576.0;
-/// Nanoseconds until all threads know that all are done: the line of each goes to the others and back. 370 were seen at most
-/// times and 1,000 at some, by where the cores are that a virtual machine gets: who gains little from meeting should not.
-pub(crate) const MEETING: f64 = 450.0;
-/// The same of a round of a team: two trips, and a state that moves from cache to cache. 400 were seen at most times, and
-/// 1,400.
-#[cfg(feature = "std")]
-pub(crate) const ROUND: f64 = 800.0;
-/// Nanoseconds until a sleeping thread of a pool has come.
-const WAKE_UP: f64 = 8_000.0;
+/// Nanoseconds until all threads know that all are done: the line of each goes to the others and back. From the least that was seen to
+/// the most, by where the cores are that a virtual machine gets; between them it is measured.
+const MEETING: [f64; 2] = [50.0, 1_500.0];
+/// What a step of shared units takes more than its part of the work, in empty meetings: states are on their way, too, and no product
+/// hides the last gates. 1.5 to 2.1 of an LSTM and a GRU with the reset behind of 96 to 160 units (Zen 5).
+const EXCHANGE: f64 = 1.7;
+/// What a line from another core takes where many are asked for, in meetings. Weight gradients of 128 to 512 rows of 48 to 112 units, in
+/// slow minutes and in quick ones (Zen 5).
+const FETCH: f64 = 0.06;
+const LINE: f64 = 64.0;
+/// Threads are to gain more than a model can know.
+const WORTH: f64 = 1.15;
+/// Nanoseconds until a sleeping thread of a pool has come: 20 µs in a virtual machine (Zen 5). Of units the other thread does the steps
+/// alone that long; of rows it may have to wait for one that has come late.
+const WAKE_UP_FOR_ROWS: f64 = 20_000.0;
+const WAKE_UP_FOR_UNITS: f64 = 8_000.0;
 /// Of the time that the call takes one thread, what a thread waits for others in all before it goes on without them.
 const PATIENCE: f64 = 0.0625;
 
 impl Split {
     /// The fastest split for up to `threads` threads.
     pub(crate) fn of(steps: Steps, threads: usize) -> Self {
+        by_meeting(|meeting| Self::with(steps, threads, meeting))
+    }
+
+    /// The same if a meeting takes so many nanoseconds.
+    fn with(steps: Steps, threads: usize, meeting: f64) -> Self {
         let by_rows = threads.min(steps.batch);
         let by_units = threads.min(MOST_PARTS).min(steps.panels);
-        let candidates = [
-            (Self::Rows(1), steps.time(1, 1)),
-            (Self::Rows(by_rows), steps.time(by_rows, 1) + WAKE_UP),
-            (Self::Units(by_units), steps.time(1, by_units) + WAKE_UP),
-        ];
-        let mut best = candidates[0];
-        for candidate in candidates {
-            if candidate.1 < best.1 {
-                best = candidate;
-            }
+        let rows = steps.time(by_rows, 1, meeting);
+        let units = steps.time(1, by_units, meeting);
+        let (shared, time) = match rows <= units {
+            true => (Self::Rows(by_rows), rows + WAKE_UP_FOR_ROWS),
+            false => (Self::Units(by_units), units + WAKE_UP_FOR_UNITS),
+        };
+        match time * WORTH < steps.time(1, 1, meeting) {
+            true => shared,
+            false => Self::Rows(1),
         }
-        best.0
     }
 
     /// Calls `work` for every part of the steps `range` of a call, forwards or backwards.
@@ -130,17 +139,30 @@ impl Split {
     }
 }
 
-impl Steps {
-    /// The fastest number of parts of the units, up to `threads`, for threads that are awake.
-    #[cfg(feature = "std")]
-    pub(crate) fn units_worth(&self, threads: usize) -> usize {
-        let most = threads.min(MOST_PARTS).min(self.panels);
-        let time = |parts: &usize| self.time(1, *parts);
-        (1..=most)
-            .min_by(|a, b| time(a).total_cmp(&time(b)))
-            .unwrap_or(1)
+/// What a model says, whose answer may depend on the nanoseconds of a meeting: these are measured where it does.
+fn by_meeting<T: PartialEq>(model: impl Fn(f64) -> T) -> T {
+    let [quick, slow] = MEETING.map(&model);
+    #[cfg(feature = "rayon")]
+    if quick != slow {
+        return model(crate::rehearsal::meeting_time());
     }
+    let _ = quick;
+    slow
+}
 
+/// Into how many parts work is cut whose operands one thread has just made: so many FLOPs, and bytes that the others have to fetch.
+pub(crate) fn parts_worth(flops: f64, bytes: f64, threads: usize) -> usize {
+    by_meeting(|meeting| {
+        let fetched = bytes / LINE * meeting * FETCH;
+        let shared = flops / FLOPS / threads as f64 + fetched + WAKE_UP_FOR_ROWS;
+        match shared * WORTH < flops / FLOPS {
+            true => threads,
+            false => 1,
+        }
+    })
+}
+
+impl Steps {
     /// Nanoseconds that a thread may wait for others: in all of so many steps, and in each of their rounds for nothing. The rows are in
     /// `rows` parts, or the units in `units`.
     pub(crate) fn waits(
@@ -151,12 +173,12 @@ impl Steps {
     ) -> (f64, f64) {
         let here = Self { steps, ..*self };
         // Half of a part's time: a core that is slower by that much is worth waiting for.
-        let free = here.time(rows, units) / rounds as f64 / 2.0;
-        (here.time(1, 1) * PATIENCE, free)
+        let free = here.time(rows, units, MEETING[1]) / rounds as f64 / 2.0;
+        (here.time(1, 1, 0.0) * PATIENCE, free)
     }
 
-    /// Nanoseconds with the rows in `rows` parts and the units in `units`.
-    fn time(&self, rows: usize, units: usize) -> f64 {
+    /// Nanoseconds with the rows in `rows` parts and the units in `units`, whose threads take so long to meet.
+    fn time(&self, rows: usize, units: usize, meeting: f64) -> f64 {
         let here = self.batch.div_ceil(rows) as f64;
         // The largest share of the panels.
         let share = self.panels.div_ceil(units) as f64 / self.panels as f64;
@@ -171,7 +193,7 @@ impl Steps {
             bytes / BYTES
         };
         let meetings = if units > 1 {
-            self.meeting * self.phases as f64
+            meeting * EXCHANGE * self.phases as f64
         } else {
             0.0
         };
@@ -192,24 +214,49 @@ mod tests {
             element: 4,
             phases: 1,
             panels: hidden.div_ceil(16),
-            meeting: MEETING,
         }
     }
 
     #[test]
     fn rows_first_then_units_and_nothing_for_a_moment_of_work() {
-        assert_eq!(Split::of(lstm(64, 32, 256), 2), Split::Rows(2));
-        assert_eq!(Split::of(lstm(256, 1, 256), 2), Split::Units(2));
+        // However long a meeting takes.
+        let of = |steps, threads| {
+            let [quick, slow] = MEETING.map(|meeting| Split::with(steps, threads, meeting));
+            assert_eq!(quick, slow, "{steps:?}");
+            quick
+        };
+        assert_eq!(of(lstm(64, 32, 256), 2), Split::Rows(2));
+        assert_eq!(of(lstm(256, 1, 256), 2), Split::Units(2));
         // A row a thread reads all weights twice; sharing the units reads them once.
-        assert_eq!(Split::of(lstm(64, 2, 1024), 2), Split::Units(2));
+        assert_eq!(of(lstm(64, 2, 1024), 2), Split::Units(2));
         // Of weights behind L2 also some rows a thread do, as long as reading takes longer than half of the computing.
-        assert_eq!(Split::of(lstm(64, 16, 512), 2), Split::Units(2));
-        assert_eq!(Split::of(lstm(64, 32, 512), 2), Split::Rows(2));
-        assert_eq!(Split::of(lstm(64, 16, 256), 2), Split::Rows(2));
-        assert_eq!(Split::of(lstm(1, 1, 64), 2), Split::Rows(1));
-        assert_eq!(Split::of(lstm(256, 1, 16), 8), Split::Rows(1));
-        assert_eq!(Split::of(lstm(256, 1, 64), 2), Split::Rows(1));
-        assert_eq!(Split::of(lstm(64, 32, 256), 1), Split::Rows(1));
+        assert_eq!(of(lstm(64, 16, 512), 2), Split::Units(2));
+        assert_eq!(of(lstm(64, 32, 512), 2), Split::Rows(2));
+        assert_eq!(of(lstm(64, 16, 256), 2), Split::Rows(2));
+        assert_eq!(of(lstm(1, 1, 64), 2), Split::Rows(1));
+        assert_eq!(of(lstm(256, 1, 16), 8), Split::Rows(1));
+        assert_eq!(of(lstm(256, 1, 48), 2), Split::Rows(1));
+        assert_eq!(of(lstm(64, 32, 256), 1), Split::Rows(1));
+    }
+
+    /// Two threads of one complex of cores share what those of two leave to one.
+    #[test]
+    fn a_slow_meeting_is_for_long_steps() {
+        let least = |meeting| {
+            let shared = |hidden| Split::with(lstm(256, 1, hidden), 2, meeting) == Split::Units(2);
+            (16..).step_by(16).find(|hidden| shared(*hidden))
+        };
+        let [quick, slow] = [95.0, 450.0].map(least);
+        assert!(Some(64) < quick && quick <= Some(96), "{quick:?}");
+        assert!(Some(112) < slow && slow <= Some(160), "{slow:?}");
+    }
+
+    #[test]
+    fn what_others_would_have_to_fetch_is_worth_it_from_some_size_on() {
+        // Weight gradients and dx of an LSTM as wide as its input.
+        let parts = |rows: f64, h: f64| parts_worth(rows * 24.0 * h * h, rows * 16.0 * h, 2);
+        assert_eq!((parts(64.0, 48.0), parts(64.0, 512.0)), (1, 2));
+        assert_eq!(parts_worth(1e9, 0.0, 1), 1);
     }
 
     /// BPTT drives a call in pieces: what a round may wait is not that of the whole.
@@ -220,20 +267,5 @@ mod tests {
         let (of_a_piece, free_there) = call.waits(32, 32, (1, 2));
         assert!((of_a_piece * 2.0 / patience - 1.0).abs() < 1e-9);
         assert!((free_there / free - 1.0).abs() < 1e-9);
-    }
-
-    #[cfg(feature = "std")]
-    #[test]
-    fn a_team_shares_steps_that_are_long_beside_its_round() {
-        let parts = |width| {
-            let step = Steps {
-                // W and U.
-                hidden: 2 * width,
-                meeting: ROUND,
-                ..lstm(1, 1, width)
-            };
-            step.units_worth(2)
-        };
-        assert_eq!([16, 64, 96, 512].map(parts), [1, 1, 2, 2]);
     }
 }

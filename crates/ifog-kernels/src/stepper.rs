@@ -13,10 +13,9 @@ use crate::matrix::ShapeError;
 use crate::packed::PackedCell;
 use crate::parallel::Shared;
 #[cfg(feature = "std")]
-use crate::{
-    split::{ROUND, Steps},
-    team::Team,
-};
+use crate::{packed::GateMatrix, team::Team};
+#[cfg(feature = "std")]
+use std::{time::Instant, vec};
 
 /// A stream through a cell: its state, on weights that any number of streams share.
 ///
@@ -130,7 +129,10 @@ impl<'a, E: Element> Stepper<'a, E> {
 
 #[cfg(feature = "std")]
 impl<'a, E: Element> Stepper<'a, E> {
-    /// The same stream, whose steps the threads of a team share where that is faster: an LSTM's from about 80 units on. Same bits.
+    /// The same stream, whose steps the threads of a team share where that is faster. Same bits.
+    ///
+    /// How far away another core is, no two machines agree on: it is tried, on copies of the stream, unless the weights are so few or so
+    /// many that one knows. That takes a millisecond or two, and some more if the helpers have only just been started.
     #[must_use]
     pub fn with_team(self, team: &'a Team) -> Self {
         self.joined(Lent::Borrowed(team))
@@ -143,21 +145,71 @@ impl<'a, E: Element> Stepper<'a, E> {
     }
 
     fn joined(self, team: Lent<'a, Team>) -> Self {
-        let shape = self.cell.shape();
-        let inputs = self.cell.w.as_ref().map_or(0, |_| shape.input());
-        let step = Steps {
-            // x W and h U.
-            hidden: inputs + shape.hidden(),
-            meeting: ROUND,
-            ..self.cell.steps(1, 1, self.cell.u.weights())
+        let cell = &self.cell;
+        let panels = cell.steps(1, 1, cell.u.weights()).panels;
+        let bytes = cell.u.bytes() + cell.w.as_ref().map_or(0, GateMatrix::bytes);
+        let parts = team.threads().min(panels);
+        let alone = Self { team: None, ..self };
+        let shared = Self {
+            team: Some((team, parts)),
+            ..alone.clone()
         };
-        let parts = step.units_worth(team.threads());
-        Self {
-            team: (parts > 1).then_some((team, parts)),
-            ..self
+        let gains = || bytes > LARGE || (bytes > SMALL && gains(&alone, &shared));
+        match parts > 1 && gains() {
+            true => shared,
+            false => alone,
         }
     }
+
+    /// Nanoseconds of some steps.
+    fn trial(&mut self, x: &[E], out: &mut [E]) -> u128 {
+        let start = Instant::now();
+        for _ in 0..TRIAL {
+            match self.cell.w {
+                Some(_) => self.advance(x, out),
+                // A token's row looks like the bias.
+                None => {
+                    let row = Init::Bias(self.cell.bias.as_ptr());
+                    self.advance_generally(&[], Some(row));
+                }
+            }
+        }
+        start.elapsed().as_nanos()
+    }
 }
+
+/// Whether steps that a team shares are the faster ones, by a trial of both.
+#[cfg(feature = "std")]
+fn gains<E: Element>(alone: &Stepper<'_, E>, shared: &Stepper<'_, E>) -> bool {
+    let Some((team, _)) = &shared.team else {
+        return false;
+    };
+    if !team.rally() {
+        return false;
+    }
+    let mut streams = [alone.clone(), shared.clone()];
+    let shape = alone.cell.shape();
+    let (x, mut out) = (vec![E::ZERO; shape.input()], vec![E::ZERO; shape.hidden()]);
+    let mut best = [u128::MAX; 2];
+    for _ in 0..TRIALS {
+        for (stream, best) in streams.iter_mut().zip(&mut best) {
+            *best = stream.trial(&x, &mut out).min(*best);
+        }
+    }
+    // By more than trials differ.
+    best[1] + best[1] / 16 < best[0]
+}
+
+/// Steps of a trial, and how often both are tried: a millisecond for the largest.
+#[cfg(feature = "std")]
+const TRIAL: usize = 8;
+#[cfg(feature = "std")]
+const TRIALS: usize = 8;
+/// Bytes of weights up to which a step is shorter than the way to another core, and from which it is worth it wherever that is.
+#[cfg(feature = "std")]
+const SMALL: usize = 64 << 10;
+#[cfg(feature = "std")]
+const LARGE: usize = 768 << 10;
 
 impl<E: Element> Stepper<'_, E> {
     /// One step: x `[I]` in, h' `[H]` out.

@@ -15,9 +15,11 @@ use std::hint::spin_loop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use crate::meeting::{Apart, MOST_PARTS};
+use crate::rehearsal::this_thread;
 
 /// Helpers for [`Stepper::with_team`](crate::Stepper::with_team).
 ///
@@ -133,6 +135,37 @@ impl Team {
     /// Threads, the caller's among them.
     pub fn threads(&self) -> usize {
         self.helpers.len() + 1
+    }
+
+    /// Waits until every helper has come to a round; false if that takes longer than some milliseconds.
+    pub(crate) fn rally(&self) -> bool {
+        let caller = this_thread();
+        let start = Instant::now();
+        loop {
+            let alone = AtomicBool::new(false);
+            self.run(&|part| {
+                if part > 0 && this_thread() == caller {
+                    alone.store(true, Ordering::Relaxed);
+                }
+                // So that a helper has time to take its part.
+                while part == 0 && start.elapsed() < RALLY && self.waits_for_a_helper() {
+                    spin_loop();
+                }
+            });
+            if !alone.load(Ordering::Relaxed) {
+                return true;
+            }
+            if start.elapsed() > RALLY {
+                return false;
+            }
+        }
+    }
+
+    /// Whether a part of the open round was not taken yet.
+    fn waits_for_a_helper(&self) -> bool {
+        let round = self.rounds.round.0.load(Ordering::Relaxed);
+        let mut parts = self.rounds.parts.iter();
+        parts.any(|part| part.taken.0.load(Ordering::Relaxed) < round)
     }
 
     /// Calls `work(part)` once for each part below [`Team::threads`]; what it wrote is visible when this returns.
@@ -321,6 +354,8 @@ impl Drop for Finish<'_> {
     }
 }
 
+/// What helpers may take to come, as after their start.
+const RALLY: Duration = Duration::from_millis(5);
 /// No round has this number.
 const CLOSED: usize = usize::MAX;
 /// Spins of a helper, about 20 ns each, from the last round until it sleeps.
@@ -353,6 +388,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn helpers_rally_unless_somebody_else_has_them() {
+        let team = Team::new(2, |_| {}).unwrap();
+        // Under other load some milliseconds may not do.
+        assert!((0..100).any(|_| team.rally()));
+        team.rounds.busy.store(true, Ordering::Relaxed);
+        assert!(!team.rally());
+        team.rounds.busy.store(false, Ordering::Relaxed);
     }
 
     #[test]
