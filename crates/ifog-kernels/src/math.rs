@@ -141,6 +141,16 @@ pub(crate) fn exp_v<S: Simd>(s: S, x: S::V) -> S::V {
     s.mul(s.mul(p, s.pow2(half)), s.pow2(s.add(rest, magic)))
 }
 
+/// The sigmoids of two vectors: of narrow ones at once, in one of twice the width.
+#[cfg_attr(not(ifog_unoptimised), inline(always))]
+pub(crate) fn sigmoids_v<S: Simd>(s: S, a: S::V, b: S::V) -> [S::V; 2] {
+    if S::Pair::LANES == 2 * S::LANES {
+        let (pair, both) = s.join(a, b);
+        return s.part(sigmoid_v(pair, both));
+    }
+    [sigmoid_v(s, a), sigmoid_v(s, b)]
+}
+
 #[cfg_attr(not(ifog_unoptimised), inline(always))]
 pub(crate) fn sigmoid_v<S: Simd>(s: S, x: S::V) -> S::V {
     let k = constants::<S>();

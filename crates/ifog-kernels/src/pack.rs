@@ -74,7 +74,13 @@ impl Layout {
         let last = |lanes: usize| (rest.div_ceil(lanes), lanes);
         let padded = |(blocks, lanes)| blocks * lanes;
         let (wide, narrow) = (last(lanes.whole), last(lanes.narrow));
-        let is_narrow = narrow.0 <= blocks && padded(narrow) < padded(wide);
+        // Two narrow ones side by side are multiplied as a whole one.
+        let operations = match gates * narrow.0 {
+            pairs if pairs.is_multiple_of(2) => pairs / 2,
+            single => single,
+        };
+        let is_narrow =
+            narrow.0 <= blocks && padded(narrow) < padded(wide) && operations <= gates * wide.0;
         Self {
             lanes: lanes.whole,
             gates,
@@ -236,6 +242,25 @@ impl<E: Element> Packed<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Narrow where that is less to pad and no more to multiply.
+    #[test]
+    fn the_last_panel_is_narrow_where_that_costs_less() {
+        let lanes = Lanes {
+            whole: 16,
+            narrow: 8,
+        };
+        let shape = |layout: Layout| {
+            let last = layout.panels() - 1;
+            (layout.vectors(last), layout.row_len(), layout.wide_panels())
+        };
+        // An LSTM of 20 units: 16 and 8 of four gates.
+        assert_eq!(shape(Layout::new(lanes, 4, 1, 20)), (4, 96, 1));
+        // Columns: three narrow vectors would be three multiplications, two whole ones are two; four narrow ones are two as well.
+        assert_eq!(shape(Layout::plain(lanes, 20)), (2, 32, 1));
+        assert_eq!(shape(Layout::plain(lanes, 32)), (2, 32, 1));
+        assert_eq!(shape(Layout::plain(lanes, 8)), (1, 8, 0));
+    }
 
     #[test]
     fn more_than_there_can_be_is_refused() {

@@ -55,6 +55,15 @@ pub trait Simd: Microkernels + Copy + Send + Sync {
     /// The token of the narrow vectors, which a machine with this level has.
     fn narrow(self) -> Self::Narrow;
 
+    /// Vectors of twice the width, for two vectors at once; the same vectors where there are none.
+    type Pair: Simd<Elem = Self::Elem>;
+
+    /// Two vectors as one of twice the width.
+    fn join(self, a: Self::V, b: Self::V) -> (Self::Pair, <Self::Pair as Simd>::V);
+
+    /// The two vectors of one.
+    fn part(self, pair: <Self::Pair as Simd>::V) -> [Self::V; 2];
+
     /// The token. Its existence asserts that the level's instructions can run.
     ///
     /// # Safety

@@ -14,7 +14,7 @@
 use super::backward::{CellBackward, StepBack};
 use super::forward::{self, CellForward, ForwardWeights, Phase, Step, Weights, Work};
 use crate::element::Element;
-use crate::math::{sigmoid_v, tanh_v};
+use crate::math::{sigmoids_v, tanh_v};
 use crate::pack::Packed;
 use crate::planted::{Bug, planted};
 use crate::simd::Simd;
@@ -90,8 +90,9 @@ impl<S: Simd> TileOp<S> for ForwardGates<S::Elem> {
             let valid = h - unit;
             // SAFETY: the caller vouches for row and panel.
             unsafe {
-                let z = sigmoid_v(s, s.load(acc.add(block * S::LANES)));
-                let r = sigmoid_v(s, s.load(acc.add((blocks + block) * S::LANES)));
+                let z = s.load(acc.add(block * S::LANES));
+                let r = s.load(acc.add((blocks + block) * S::LANES));
+                let [z, r] = sigmoids_v(s, z, r);
                 let before = tile::load(s, self.step.h_before.at(row).add(unit), valid);
                 tile::store(s, self.rh.add(row * h + unit), s.mul(r, before), valid);
                 // z waits in h' for the second sweep, which overwrites it.

@@ -15,7 +15,7 @@
 use super::backward::{CellBackward, StepBack};
 use super::forward::{self, CellForward, ForwardWeights, Step, Work};
 use crate::element::Element;
-use crate::math::{sigmoid_v, tanh_v};
+use crate::math::{sigmoids_v, tanh_v};
 use crate::pack::Packed;
 use crate::planted::{Bug, planted};
 use crate::row::sweep_of;
@@ -78,8 +78,7 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
         let valid = h - unit;
         // SAFETY: a row of this panel is r, z and q.
         let [a_r, a_z, q] = unsafe { tile::vectors::<S, 3>(s, acc) };
-        let r = sigmoid_v(s, a_r);
-        let z = sigmoid_v(s, a_z);
+        let [r, z] = sigmoids_v(s, a_r, a_z);
         // SAFETY: the caller vouches for row and panel.
         unsafe {
             let a_n = s.load(self.step.init(row).add(unit * 3 + 2 * S::LANES));

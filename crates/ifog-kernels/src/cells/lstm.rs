@@ -15,7 +15,7 @@
 use super::backward::{CellBackward, StepBack};
 use super::forward::{self, CellForward, ForwardWeights, Step, Work};
 use crate::element::Element;
-use crate::math::{constants, sigmoid_v, tanh_v};
+use crate::math::{constants, sigmoid_v, sigmoids_v, tanh_v};
 use crate::pack::Packed;
 use crate::planted::{Bug, planted};
 use crate::row::sweep_of;
@@ -73,7 +73,7 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
         let valid = h - unit;
         // SAFETY: a row of an LSTM panel is the four gates.
         let a = unsafe { tile::vectors::<S, 4>(s, acc) };
-        let (g, i, f) = (tanh_v(s, a[3]), sigmoid_v(s, a[0]), sigmoid_v(s, a[1]));
+        let (g, [i, f]) = (tanh_v(s, a[3]), sigmoids_v(s, a[0], a[1]));
         // SAFETY: the caller vouches for row and panel.
         unsafe {
             let c_before = tile::load(s, self.c_before.add(row * h + unit), valid);
