@@ -132,8 +132,10 @@ impl<'a, E: Element> Gradients<'a, E> {
     /// Into how many parts the products of so many steps are cut where one thread has made dA.
     pub(crate) fn parts(&self, steps: usize, threads: usize) -> usize {
         let rows = steps * self.outer.reduce.batch;
-        let of_dx = self.dx.map_or(0, |(w, ..)| 2 * w.k * w.layout.units);
-        let flops = rows * (self.outer.flops_of_a_row(self.level) + of_dx);
+        let of_dx = self
+            .dx
+            .map_or(0, |(w, ..)| 2 * (w.k * w.layout.units) as u64);
+        let flops = rows as u64 * (self.outer.flops_of_a_row(self.level) + of_dx);
         let lefts = self.outer.lefts.iter().flatten();
         // A part of dA, and all on its left.
         let bytes = rows * (self.outer.n() / threads + lefts.map(|left| left.m).sum::<usize>());

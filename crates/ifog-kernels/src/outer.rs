@@ -144,9 +144,9 @@ impl<E: Element> Outer<E> {
     }
 
     /// FLOPs of a row of the right factor.
-    pub(crate) fn flops_of_a_row(&self, level: Level) -> usize {
+    pub(crate) fn flops_of_a_row(&self, level: Level) -> u64 {
         let width = 4 * dispatch::lanes::<E>(level);
-        2 * self.outputs(0..self.panels(width), width)
+        2 * self.outputs(0..self.panels(width), width) as u64
     }
 
     /// # Panics
@@ -285,7 +285,7 @@ pub(crate) fn ones<E>(n: usize, out: *mut E) -> Left<E> {
 /// # Safety
 /// The pointers of `args` are valid for their shapes, the outs exclusively.
 unsafe fn run<E: Element>(level: Level, args: Outer<E>, scratch: &mut [E], threads: Threads) {
-    let flops = (args.reduce.rows() * args.flops_of_a_row(level)) as u64;
+    let flops = args.reduce.rows() as u64 * args.flops_of_a_row(level);
     if flops == 0 {
         return;
     }

@@ -16,7 +16,7 @@ pub(crate) fn this_thread() -> usize {
 #[cfg(feature = "rayon")]
 mod pool {
     use super::this_thread;
-    use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
     use std::sync::OnceLock;
     use std::time::Instant;
 
@@ -51,14 +51,17 @@ mod pool {
     fn measure() -> Option<u64> {
         let start = Instant::now();
         let now = || start.elapsed().as_nanos() as u64;
-        let caller = this_thread();
+        // The thread of part 0: not the caller's where that is none of the pool.
+        let host = AtomicUsize::new(0);
         let begun = [const { AtomicU64::new(0) }; ROUNDS];
         let met = [const { AtomicBool::new(false) }; ROUNDS];
         parallel::run_rounds(2, ROUNDS, 0.0, 0.0, &|round, part| {
             if part == 1 {
-                met[round].store(this_thread() != caller, Ordering::Relaxed);
+                let other = this_thread() != host.load(Ordering::Relaxed);
+                met[round].store(other, Ordering::Relaxed);
                 return;
             }
+            host.store(this_thread(), Ordering::Relaxed);
             begun[round].store(now(), Ordering::Relaxed);
             // Until the other thread is awake.
             while round == 0 && !met[0].load(Ordering::Relaxed) && now() < WAKE_UP_NS {

@@ -50,7 +50,7 @@ pub(crate) struct Steps {
 /// rather than too little.
 const FLOPS: f64 = 200.0;
 const BYTES: f64 = 150.0;
-/// From behind L2, where reading goes on beside half of the computing; as few beside FLOPS as on Emerald Rapids. Two threads on Emerald Rapids, an LSTM of 512 units: inference
+/// From behind L2, where reading goes on beside half of the computing; as few beside FLOPS as on Emerald Rapids: there, inference of an LSTM of 512 units
 /// of 8, 16 and 24 rows by units took 26, 18 and 20 % less time than by rows, training 17, 10 and 9 %, and of 32 rows on nothing for certain.
 const FAR_BYTES: f64 = 53.0;
 /// Bytes of weights that L2 keeps from step to step.
@@ -71,12 +71,17 @@ const WORTH: f64 = 1.15;
 /// alone that long; of rows it may have to wait for one that has come late.
 const WAKE_UP_FOR_ROWS: f64 = 20_000.0;
 const WAKE_UP_FOR_UNITS: f64 = 8_000.0;
+/// The times of a machine beside those of the fastest.
+const SLOWER: f64 = 2.0;
 /// Of the time that the call takes one thread, what a thread waits for others in all before it goes on without them.
 const PATIENCE: f64 = 0.0625;
 
 impl Split {
     /// The fastest split for up to `threads` threads.
     pub(crate) fn of(steps: Steps, threads: usize) -> Self {
+        if threads == 1 {
+            return Self::Rows(1);
+        }
         by_meeting(|meeting| Self::with(steps, threads, meeting))
     }
 
@@ -152,14 +157,17 @@ fn by_meeting<T: PartialEq>(model: impl Fn(f64) -> T) -> T {
 
 /// Into how many parts work is cut whose operands one thread has just made: so many FLOPs, and bytes that the others have to fetch.
 pub(crate) fn parts_worth(flops: f64, bytes: f64, threads: usize) -> usize {
-    by_meeting(|meeting| {
-        let fetched = bytes / LINE * meeting * FETCH;
-        let shared = flops / FLOPS / threads as f64 + fetched + WAKE_UP_FOR_ROWS;
-        match shared * WORTH < flops / FLOPS {
-            true => threads,
-            false => 1,
-        }
-    })
+    by_meeting(|meeting| parts_with(flops, bytes, threads, meeting))
+}
+
+/// The same if a meeting takes so many nanoseconds.
+fn parts_with(flops: f64, bytes: f64, threads: usize, meeting: f64) -> usize {
+    let fetched = bytes / LINE * meeting * FETCH;
+    let shared = flops / FLOPS / threads as f64 + fetched + WAKE_UP_FOR_ROWS;
+    match shared * WORTH < flops / FLOPS {
+        true => threads,
+        false => 1,
+    }
 }
 
 impl Steps {
@@ -174,7 +182,7 @@ impl Steps {
         let here = Self { steps, ..*self };
         // Half of a part's time: a core that is slower by that much is worth waiting for.
         let free = here.time(rows, units, MEETING[1]) / rounds as f64 / 2.0;
-        (here.time(1, 1, 0.0) * PATIENCE, free)
+        (here.time(1, 1, 0.0) * PATIENCE * SLOWER, free * SLOWER)
     }
 
     /// Nanoseconds with the rows in `rows` parts and the units in `units`, whose threads take so long to meet.
@@ -253,10 +261,11 @@ mod tests {
 
     #[test]
     fn what_others_would_have_to_fetch_is_worth_it_from_some_size_on() {
-        // Weight gradients and dx of an LSTM as wide as its input.
-        let parts = |rows: f64, h: f64| parts_worth(rows * 24.0 * h * h, rows * 16.0 * h, 2);
-        assert_eq!((parts(64.0, 48.0), parts(64.0, 512.0)), (1, 2));
-        assert_eq!(parts_worth(1e9, 0.0, 1), 1);
+        // Weight gradients and dx of 64 rows of an LSTM as wide as its input.
+        let parts = |h: f64, meeting| parts_with(64.0 * 24.0 * h * h, 64.0 * 16.0 * h, 2, meeting);
+        assert_eq!([48.0, 128.0, 512.0].map(|h| parts(h, 95.0)), [1, 2, 2]);
+        assert_eq!([48.0, 128.0, 512.0].map(|h| parts(h, 450.0)), [1, 1, 2]);
+        assert_eq!(parts_with(1e9, 0.0, 1, 95.0), 1);
     }
 
     /// BPTT drives a call in pieces: what a round may wait is not that of the whole.

@@ -132,7 +132,8 @@ impl<'a, E: Element> Stepper<'a, E> {
     /// The same stream, whose steps the threads of a team share where that is faster. Same bits.
     ///
     /// How far away another core is, no two machines agree on: it is tried, on copies of the stream, unless the weights are so few or so
-    /// many that one knows. That takes a millisecond or two, and some more if the helpers have only just been started.
+    /// many that one knows. That takes a millisecond or two, and some more if the helpers have only just been started; a stream whose team
+    /// is stepping for others meanwhile goes alone.
     #[must_use]
     pub fn with_team(self, team: &'a Team) -> Self {
         self.joined(Lent::Borrowed(team))
