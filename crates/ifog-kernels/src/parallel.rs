@@ -13,7 +13,7 @@ use crate::meeting::Meeting;
 /// after the other. Results do not depend on it.
 ///
 /// A thread of the pool that waits for others may run another job of the pool meanwhile, as in every `rayon::join`: do not hold a lock
-/// across a call that such a job could want. Threads that share units wait spinning and yield; on one core, with priorities of a
+/// across a call that such a job could want. Threads that share units, or the rows of a backward pass, wait spinning and yield; on one core, with priorities of a
 /// real-time scheduler, one of higher priority would never let the other finish: give such threads cores of their own, or
 /// [`Threads::SINGLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

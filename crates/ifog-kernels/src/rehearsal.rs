@@ -1,6 +1,6 @@
 //! How long it takes two threads to meet, measured where it matters and when.
 //!
-//! On one machine it is 0.2 µs or 1 µs, by the cores that the threads have got: of one complex or of two; a virtual machine moves between
+//! On one machine it is 0.1 µs or 0.5 µs, by the cores that the threads have got: of one complex or of two; a virtual machine moves between
 //! them within minutes. So threads rehearse: they meet some times with nothing to do. That decides about speed alone, never about
 //! bits.
 
