@@ -71,6 +71,13 @@ pub(crate) fn run_rounds(
     run(parts, &|part| meeting.attend(part, work));
 }
 
+/// What `f` says in a pool of so many threads.
+#[cfg(all(test, feature = "rayon"))]
+pub(crate) fn in_pool<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.unwrap_or_else(|error| panic!("{error}")).install(f)
+}
+
 fn halves(parts: Range<usize>, f: &(dyn Fn(usize) + Sync)) {
     if parts.len() < 2 {
         return parts.for_each(f);

@@ -101,8 +101,7 @@ mod pool {
         use super::*;
 
         fn measured_by(threads: usize) -> Option<u64> {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-            pool.build().unwrap().install(measure)
+            parallel::in_pool(threads, measure)
         }
 
         #[test]

@@ -58,11 +58,17 @@ pub trait Simd: Microkernels + Copy + Send + Sync {
     /// Vectors of twice the width, for two vectors at once; the same vectors where there are none.
     type Pair: Simd<Elem = Self::Elem>;
 
-    /// Two vectors as one of twice the width.
-    fn join(self, a: Self::V, b: Self::V) -> (Self::Pair, <Self::Pair as Simd>::V);
+    /// Two vectors as one of twice the width. Not to be called where there are none, as [`Simd::part`].
+    #[inline(always)]
+    fn join(self, _a: Self::V, _b: Self::V) -> (Self::Pair, <Self::Pair as Simd>::V) {
+        unreachable!("no vectors of twice the width")
+    }
 
     /// The two vectors of one.
-    fn part(self, pair: <Self::Pair as Simd>::V) -> [Self::V; 2];
+    #[inline(always)]
+    fn part(self, _pair: <Self::Pair as Simd>::V) -> [Self::V; 2] {
+        unreachable!("no vectors of twice the width")
+    }
 
     /// The token. Its existence asserts that the level's instructions can run.
     ///

@@ -148,3 +148,20 @@ pub(crate) fn pin(n: usize) {
 /// Only Linux is asked.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn pin(_: usize) {}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use super::*;
+
+    #[test]
+    fn every_value_is_in_one_piece() {
+        let mut values = vec![0u8; 3 * PIECE + 5];
+        let add_one = |piece: &mut [u8]| piece.iter_mut().for_each(|value| *value += 1);
+        in_pieces(&mut values, &add_one);
+        Pool::new(2)
+            .unwrap()
+            .install(|| in_pieces(&mut values, &add_one));
+        assert!(values.iter().all(|value| *value == 2));
+    }
+}

@@ -40,21 +40,11 @@ macro_rules! avx2 {
             const ACCUMULATORS: usize = 12;
             const FETCHES: bool = true;
             type Narrow = Self;
+            type Pair = Self;
 
             #[inline(always)]
             fn narrow(self) -> Self {
                 self
-            }
-
-            type Pair = Self;
-
-            #[inline(always)]
-            fn join(self, _: Self::V, _: Self::V) -> (Self, Self::V) {
-                unreachable!("no vectors of twice the width")
-            }
-            #[inline(always)]
-            fn part(self, _: Self::V) -> [Self::V; 2] {
-                unreachable!("no vectors of twice the width")
             }
 
             #[inline(always)]

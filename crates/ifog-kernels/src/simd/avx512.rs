@@ -48,15 +48,6 @@ macro_rules! pair {
     };
     (none) => {
         type Pair = Self;
-
-        #[inline(always)]
-        fn join(self, _: Self::V, _: Self::V) -> (Self, Self::V) {
-            unreachable!("no vectors of twice the width")
-        }
-        #[inline(always)]
-        fn part(self, _: Self::V) -> [Self::V; 2] {
-            unreachable!("no vectors of twice the width")
-        }
     };
 }
 

@@ -26,21 +26,11 @@ macro_rules! arrays {
             const FUSED: bool = $fused;
             const EMULATED: bool = $emulated;
             type Narrow = Self;
+            type Pair = Self;
 
             #[inline(always)]
             fn narrow(self) -> Self {
                 self
-            }
-
-            type Pair = Self;
-
-            #[inline(always)]
-            fn join(self, _: Self::V, _: Self::V) -> (Self, Self::V) {
-                unreachable!("no vectors of twice the width")
-            }
-            #[inline(always)]
-            fn part(self, _: Self::V) -> [Self::V; 2] {
-                unreachable!("no vectors of twice the width")
             }
 
             #[inline(always)]
