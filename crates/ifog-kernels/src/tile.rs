@@ -3,9 +3,8 @@
 //! What is done before and after the products of a tile (bias, gate functions, state update, gate gradients) is a [`TileOp`];
 //! its accumulators come out of a scratch in L1. Sweeps and epilogues are not compiled for each shape.
 //!
-//! Rows are dealt evenly to the tiles (32 rows are 6+6+5+5+5+5, not 5×6+2), as a tile of two rows is bound by loads. Panels
-//! are outside, rows inside: a panel is read from L2 by every tile and from further away only once. What does not stay in L2 is
-//! fetched into it ahead, the next panel by all tiles of a panel, or the next rows by every tile: a piece with every k.
+//! Panels are outside, rows inside: a panel is read from L2 by every tile and from further away only once. What does not stay in L2 is
+//! fetched into it ahead, the next panel by all tiles of a panel, or the next rows by every tile: a piece with every k ([`Far`]).
 
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -299,7 +298,11 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
     }
     let layout = products[0].right.layout;
     let far = Far::of(&products, rows.len());
-    let cut = Cut::of(&products, rows.len());
+    let cut = Cut::of(
+        &products,
+        rows.len(),
+        most_rows(S::ACCUMULATORS, MAX_VECTORS),
+    );
     // Not initialised: 2 KiB of zeros would cost as much as a small step.
     let mut scratch = MaybeUninit::<Scratch<S::V>>::uninit();
     let slots = scratch.as_mut_ptr().cast::<S::Elem>();
@@ -317,17 +320,22 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
         };
         let width = panel.vectors * S::LANES;
         let rows = cut.rows(&rows, place.block);
-        let tiles = rows
-            .len()
-            .div_ceil(most_rows(S::ACCUMULATORS, panel.vectors));
+        let most = most_rows(S::ACCUMULATORS, panel.vectors);
+        let tiles = rows.len().div_ceil(most);
+        let asks = far.ahead(rows.len(), tiles);
         let parts = part_of(products, place.part, cut.parts);
         for (run, part) in tile.runs.iter_mut().zip(&parts) {
             run.right = part.right_rows(index, width);
             run.len = part.len;
         }
+        let panels_come = far == Far::Panels && asks == Ahead::Next;
         // The next step begins with the last panel.
-        let asks = far == Far::Panels && next.is_some();
-        if let Some(next) = next.filter(|_| asks) {
+        let asks = if panels_come && next.is_none() {
+            Ahead::Nothing
+        } else {
+            asks
+        };
+        if let Some(next) = next.filter(|_| panels_come) {
             let parts = part_of(products, next.part, cut.parts);
             for (run, part) in tile.runs.iter_mut().zip(&parts) {
                 run.next = part.right_rows(panels.at(next.panel), width);
@@ -336,29 +344,21 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
             }
         }
         for index in 0..tiles {
-            let share = parallel::share(rows.len(), index, tiles);
+            let share = far.deal(rows.len(), most, index, tiles);
             let (first, end) = (rows.start + share.start, rows.start + share.end);
-            let ahead = match far {
-                Far::Panels if asks => {
-                    if index > 0 {
-                        for run in &mut tile.runs {
-                            run.next = run.next.wrapping_add(run.len * run.next_stride);
-                        }
-                    }
-                    Ahead::Next
+            if panels_come && index > 0 {
+                for run in &mut tile.runs {
+                    run.next = run.next.wrapping_add(run.len * run.next_stride);
                 }
-                Far::Rows => {
-                    // As if there were no gap between them.
-                    let next = parallel::share(rows.len(), (index + 1) % tiles, tiles);
-                    for (run, part) in tile.runs.iter_mut().zip(&parts) {
-                        run.next = part.left.wrapping_at(rows.start + next.start);
-                        run.next_stride = next.len();
-                    }
-                    Ahead::Next
+            }
+            if far == Far::Rows {
+                // As if there were no gap between them.
+                let next = far.deal(rows.len(), most, (index + 1) % tiles, tiles);
+                for (run, part) in tile.runs.iter_mut().zip(&parts) {
+                    run.next = part.left.wrapping_at(rows.start + next.start);
+                    run.next_stride = next.len();
                 }
-                Far::All => Ahead::SamePanel,
-                Far::Panels | Far::Nothing => Ahead::Nothing,
-            };
+            }
             // SAFETY: passed on from the caller; the tile lies within `rows`, and has at most MAX_ROWS rows with a slot
             // for each; where k is cut, the rows have a place in `sums`.
             unsafe {
@@ -386,7 +386,7 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
                         }
                     }
                 }
-                S::microkernel(end - first, panel.vectors, ahead)(&tile);
+                S::microkernel(end - first, panel.vectors, asks)(&tile);
                 if finishes {
                     for (r, row) in (first..end).enumerate() {
                         op.finish(s, row, panel, slot(r));
