@@ -190,6 +190,7 @@ mod tape;
 #[cfg(feature = "std")]
 mod team;
 mod tile;
+mod vectorize;
 
 pub use bptt::Backprop;
 pub use cell::{Cell, Params, ParamsMut, Shape};
@@ -208,3 +209,4 @@ pub use stepper::Stepper;
 pub use tape::Tape;
 #[cfg(feature = "std")]
 pub use team::Team;
+pub use vectorize::Vectorize;

@@ -4,6 +4,8 @@
 //! networks", 2013, algorithm 1. By value: Mikolov, "Statistical Language Models Based on Neural
 //! Networks", 2012, section 3.2.2.
 
+use ifog_kernels::{Level, Vectorize};
+
 use crate::pool::{in_pieces, join};
 
 /// What is done to a gradient that is too large.
@@ -133,26 +135,34 @@ pub fn global_norm(gradient: &[f32]) -> f64 {
 
 fn sum_of_squares(values: &[f32]) -> f64 {
     if values.len() <= BLOCK {
-        return block_sum_of_squares(values);
+        return Level::best().vectorize(Squares(values));
     }
     let (left, right) = values.split_at((values.len() / 2).next_multiple_of(BLOCK));
     let (left, right) = join(false, || sum_of_squares(left), || sum_of_squares(right));
     left + right
 }
 
-/// [`LANES`] interleaved sums, which the compiler keeps in vector registers, then those in order.
-fn block_sum_of_squares(values: &[f32]) -> f64 {
-    let mut sums = [0.0f64; LANES];
-    let (vectors, rest) = values.as_chunks::<LANES>();
-    for vector in vectors {
-        for (sum, &value) in sums.iter_mut().zip(vector) {
+/// Values that one thread sums in one go.
+struct Squares<'a>(&'a [f32]);
+
+impl Vectorize for Squares<'_> {
+    type Output = f64;
+
+    /// [`LANES`] interleaved sums, which the compiler keeps in vector registers, then those in order.
+    #[inline(always)]
+    fn run(self) -> f64 {
+        let mut sums = [0.0f64; LANES];
+        let (vectors, rest) = self.0.as_chunks::<LANES>();
+        for vector in vectors {
+            for (sum, &value) in sums.iter_mut().zip(vector) {
+                *sum += f64::from(value) * f64::from(value);
+            }
+        }
+        for (sum, &value) in sums.iter_mut().zip(rest) {
             *sum += f64::from(value) * f64::from(value);
         }
+        sums.iter().sum()
     }
-    for (sum, &value) in sums.iter_mut().zip(rest) {
-        *sum += f64::from(value) * f64::from(value);
-    }
-    sums.iter().sum()
 }
 
 /// Returns whether the gradient was changed.

@@ -1,6 +1,7 @@
 //! Whether values are numbers: neither NaN nor infinite.
 
 /// Whether all are. Without a way out of the loop, so that it becomes vector code.
+#[inline(always)]
 pub(crate) fn all_finite(values: &[f32]) -> bool {
     values
         .iter()

@@ -7,7 +7,7 @@
 //! of threads.
 
 use crate::learning_rate::power;
-use update::{AdamStep, Average, Span, adam, scaled_by_root, sgd, sgd_momentum};
+use update::{AdamStep, Average, Momentum, ScaledByRoot, Sgd, Span};
 
 pub use config::OptimizerConfig;
 pub use error::OptimizerError;
@@ -128,35 +128,37 @@ impl Optimizer {
             first: &mut self.first,
             second: &mut self.second,
         };
+        let rate = lr as f32;
+        let by_root = |average, eps| ScaledByRoot {
+            average,
+            eps: eps as f32,
+            lr: rate,
+        };
         match self.config {
-            OptimizerConfig::Sgd { momentum: 0.0 } => span.update(&|span| sgd(span, lr as f32)),
-            OptimizerConfig::Sgd { momentum } => {
-                span.update(&|span| sgd_momentum(span, momentum as f32, lr as f32))
-            }
+            OptimizerConfig::Sgd { momentum: 0.0 } => span.update(Sgd { lr: rate }),
+            OptimizerConfig::Sgd { momentum } => span.update(Momentum {
+                momentum: momentum as f32,
+                lr: rate,
+            }),
             OptimizerConfig::Adagrad { eps } => {
-                let average = Average { old: 1.0, new: 1.0 };
-                span.update(&|span| scaled_by_root(span, average, eps as f32, lr as f32))
+                span.update(by_root(Average { old: 1.0, new: 1.0 }, eps))
             }
             OptimizerConfig::RmsProp { decay, eps } => {
-                let average = Average::decaying(decay);
-                span.update(&|span| scaled_by_root(span, average, eps as f32, lr as f32))
+                span.update(by_root(Average::decaying(decay), eps))
             }
             OptimizerConfig::Adam {
                 beta1,
                 beta2,
                 eps,
                 weight_decay,
-            } => {
-                let step = AdamStep {
-                    keep: (1.0 - lr * weight_decay) as f32,
-                    m: Average::decaying(beta1),
-                    v: Average::decaying(beta2),
-                    rate: (lr / (1.0 - power(beta1, self.steps))) as f32,
-                    root: (1.0 - power(beta2, self.steps)).sqrt().recip() as f32,
-                    eps: eps as f32,
-                };
-                span.update(&|span| adam(span, step))
-            }
+            } => span.update(AdamStep {
+                keep: (1.0 - lr * weight_decay) as f32,
+                m: Average::decaying(beta1),
+                v: Average::decaying(beta2),
+                rate: (lr / (1.0 - power(beta1, self.steps))) as f32,
+                root: (1.0 - power(beta2, self.steps)).sqrt().recip() as f32,
+                eps: eps as f32,
+            }),
         }
     }
 

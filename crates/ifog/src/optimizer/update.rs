@@ -1,8 +1,16 @@
-//! The loops over parameters: plain zipped slices, which the compiler turns into vector code. The
+//! The loops over parameters: plain zipped slices, of which the compiler makes vector code of the machine's best level. The
 //! formulas stand at [`OptimizerConfig`](super::OptimizerConfig).
+
+use ifog_kernels::{Level, Vectorize};
 
 use crate::finite::all_finite;
 use crate::pool::join;
+
+/// What one step does with each parameter.
+pub(super) trait Rule: Copy + Sync {
+    /// To be marked `#[inline(always)]`: see [`Vectorize::run`].
+    fn apply(self, span: &mut Span<'_>);
+}
 
 /// The same range of parameters, gradient and buffers; a buffer that is not kept is empty.
 pub(super) struct Span<'a> {
@@ -31,16 +39,15 @@ pub(super) struct AdamStep {
 }
 
 impl Span<'_> {
-    /// Runs `update` over the whole span, in pieces on several threads if there are any. Returns whether parameters and buffers
+    /// Applies `rule` to the whole span, in pieces on several threads if there are any. Returns whether parameters and buffers
     /// are then all finite, for which they are read once more while a cache has them.
-    pub(super) fn update(mut self, update: &(impl Fn(&mut Span<'_>) + Sync)) -> bool {
+    pub(super) fn update(self, rule: impl Rule) -> bool {
         if self.parameters.len() > PIECE {
             let (left, right) = self.halves();
-            let (left, right) = join(false, || left.update(update), || right.update(update));
+            let (left, right) = join(false, || left.update(rule), || right.update(rule));
             return left & right;
         }
-        update(&mut self);
-        all_finite(self.parameters) & all_finite(self.first) & all_finite(self.second)
+        Level::best().vectorize(Piece { span: self, rule })
     }
 
     fn halves(self) -> (Self, Self) {
@@ -75,35 +82,91 @@ impl Average {
     }
 }
 
-pub(super) fn sgd(span: &mut Span<'_>, lr: f32) {
-    for (theta, g) in span.parameters.iter_mut().zip(span.gradient) {
-        *theta -= lr * g;
+/// A span that one thread updates in one go.
+struct Piece<'a, R> {
+    span: Span<'a>,
+    rule: R,
+}
+
+impl<R: Rule> Vectorize for Piece<'_, R> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(mut self) -> bool {
+        self.rule.apply(&mut self.span);
+        let Span {
+            parameters,
+            first,
+            second,
+            ..
+        } = self.span;
+        all_finite(parameters) & all_finite(first) & all_finite(second)
     }
 }
 
-pub(super) fn sgd_momentum(span: &mut Span<'_>, momentum: f32, lr: f32) {
-    let components = span.parameters.iter_mut().zip(span.gradient);
-    for ((theta, g), b) in components.zip(&mut *span.first) {
-        *b = momentum * *b + g;
-        *theta -= lr * *b;
+/// Gradient descent.
+#[derive(Clone, Copy)]
+pub(super) struct Sgd {
+    pub(super) lr: f32,
+}
+
+impl Rule for Sgd {
+    #[inline(always)]
+    fn apply(self, span: &mut Span<'_>) {
+        for (theta, g) in span.parameters.iter_mut().zip(span.gradient) {
+            *theta -= self.lr * g;
+        }
     }
 }
 
-pub(super) fn scaled_by_root(span: &mut Span<'_>, average: Average, eps: f32, lr: f32) {
-    let components = span.parameters.iter_mut().zip(span.gradient);
-    for ((theta, g), v) in components.zip(&mut *span.first) {
-        *v = average.old * *v + average.new * (g * g);
-        *theta -= lr * (g / (v.sqrt() + eps));
+/// Gradient descent with momentum.
+#[derive(Clone, Copy)]
+pub(super) struct Momentum {
+    pub(super) momentum: f32,
+    pub(super) lr: f32,
+}
+
+impl Rule for Momentum {
+    #[inline(always)]
+    fn apply(self, span: &mut Span<'_>) {
+        let components = span.parameters.iter_mut().zip(span.gradient);
+        for ((theta, g), b) in components.zip(&mut *span.first) {
+            *b = self.momentum * *b + g;
+            *theta -= self.lr * *b;
+        }
     }
 }
 
-pub(super) fn adam(span: &mut Span<'_>, step: AdamStep) {
-    let components = span.parameters.iter_mut().zip(span.gradient);
-    let buffers = span.first.iter_mut().zip(&mut *span.second);
-    for ((theta, g), (m, v)) in components.zip(buffers) {
-        *m = step.m.old * *m + step.m.new * g;
-        *v = step.v.old * *v + step.v.new * (g * g);
-        *theta = step.keep * *theta - step.rate * (*m / (v.sqrt() * step.root + step.eps));
+/// Adagrad and RMSProp.
+#[derive(Clone, Copy)]
+pub(super) struct ScaledByRoot {
+    pub(super) average: Average,
+    pub(super) eps: f32,
+    pub(super) lr: f32,
+}
+
+impl Rule for ScaledByRoot {
+    #[inline(always)]
+    fn apply(self, span: &mut Span<'_>) {
+        let Average { old, new } = self.average;
+        let components = span.parameters.iter_mut().zip(span.gradient);
+        for ((theta, g), v) in components.zip(&mut *span.first) {
+            *v = old * *v + new * (g * g);
+            *theta -= self.lr * (g / (v.sqrt() + self.eps));
+        }
+    }
+}
+
+impl Rule for AdamStep {
+    #[inline(always)]
+    fn apply(self, span: &mut Span<'_>) {
+        let components = span.parameters.iter_mut().zip(span.gradient);
+        let buffers = span.first.iter_mut().zip(&mut *span.second);
+        for ((theta, g), (m, v)) in components.zip(buffers) {
+            *m = self.m.old * *m + self.m.new * g;
+            *v = self.v.old * *v + self.v.new * (g * g);
+            *theta = self.keep * *theta - self.rate * (*m / (v.sqrt() * self.root + self.eps));
+        }
     }
 }
 
