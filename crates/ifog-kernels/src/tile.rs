@@ -167,7 +167,7 @@ impl<P> Rows<P> {
 impl<E> Rows<*const E> {
     /// Where row r is or would be.
     #[inline(always)]
-    fn wrapping_at(&self, r: usize) -> *const E {
+    pub(crate) fn wrapping_at(&self, r: usize) -> *const E {
         self.base.wrapping_add(self.offset(r))
     }
 

@@ -222,6 +222,7 @@ pub(crate) unsafe fn forward_body<S: Simd, C: CellForward, const PAIRS: bool>(
                 width: args.width,
                 init: args.init,
                 x: Rows::flat(args.x.wrapping_add(t * b * args.x_stride), args.x_stride),
+                x_next: Rows::flat(args.x.wrapping_add((t + 1) * b * args.x_stride), args.x_stride),
                 gates: args.gates,
                 h_before: args.h_before(t),
                 h: Rows::flat(args.h.add(t * b * args.h_stride), args.h_stride),
@@ -259,6 +260,8 @@ pub(crate) struct Step<E> {
     width: usize,
     init: Init<E>,
     x: Rows<*const E>,
+    /// x of the next step.
+    x_next: Rows<*const E>,
     gates: *mut E,
     pub(super) h_before: Rows<*const E>,
     pub(super) h: Rows<*mut E>,
@@ -277,6 +280,12 @@ impl<E: Element> Step<E> {
             Some(w) => [Product::new(self.x, w), recurrent],
             None => [recurrent, recurrent.empty()],
         }
+    }
+
+    /// Asks for a line of the same row of the next step's input: with as many inputs as units, the panels of a step ask for all of it.
+    #[inline(always)]
+    pub(super) fn expect_input<S: Simd<Elem = E>>(&self, s: S, row: usize, unit: usize) {
+        s.prefetch_far(self.x_next.wrapping_at(row).wrapping_add(unit));
     }
 
     /// Where the accumulators of batch row b start.

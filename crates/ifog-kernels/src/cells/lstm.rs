@@ -66,6 +66,11 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
         unsafe { self.step.init(row).add(panel.unit * 4) }
     }
 
+    #[inline(always)]
+    unsafe fn expect(&self, s: S, row: usize, panel: Panel) {
+        self.step.expect_input(s, row, panel.unit);
+    }
+
     #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         let h = self.step.hidden;
