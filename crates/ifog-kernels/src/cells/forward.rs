@@ -212,6 +212,7 @@ pub(crate) unsafe fn forward_body<S: Simd, C: CellForward, const PAIRS: bool>(
     work: Work,
 ) {
     let b = args.batch;
+    let x = |t: usize| Rows::flat(args.x.wrapping_add(t * b * args.x_stride), args.x_stride);
     for t in work.steps.clone() {
         // SAFETY: passed on from the caller; the ops stay on their row and panel.
         unsafe {
@@ -221,8 +222,8 @@ pub(crate) unsafe fn forward_body<S: Simd, C: CellForward, const PAIRS: bool>(
                 hidden: args.hidden,
                 width: args.width,
                 init: args.init,
-                x: Rows::flat(args.x.wrapping_add(t * b * args.x_stride), args.x_stride),
-                x_next: Rows::flat(args.x.wrapping_add((t + 1) * b * args.x_stride), args.x_stride),
+                x: x(t),
+                x_next: matches!(args.init, Init::Bias(_)).then(|| x(t + 1)),
                 gates: args.gates,
                 h_before: args.h_before(t),
                 h: Rows::flat(args.h.add(t * b * args.h_stride), args.h_stride),
@@ -260,8 +261,8 @@ pub(crate) struct Step<E> {
     width: usize,
     init: Init<E>,
     x: Rows<*const E>,
-    /// x of the next step.
-    x_next: Rows<*const E>,
+    /// x of the next step, where x W is part of a step.
+    x_next: Option<Rows<*const E>>,
     gates: *mut E,
     pub(super) h_before: Rows<*const E>,
     pub(super) h: Rows<*mut E>,
@@ -282,10 +283,23 @@ impl<E: Element> Step<E> {
         }
     }
 
-    /// Asks for a line of the same row of the next step's input: with as many inputs as units, the panels of a step ask for all of it.
+    /// Asks for what the next step will read of the input of batch row b: as much as there are units in the `blocks` of a panel. So
+    /// where there are as many inputs as units, its panels ask for all of it. From memory it keeps the first panel of each step
+    /// waiting: an LSTM of 128 units takes 2 to 4 % less time, of 256 units 1 to 2 % (inference, 32 to 128 rows, Zen 5).
     #[inline(always)]
-    pub(super) fn expect_input<S: Simd<Elem = E>>(&self, s: S, row: usize, unit: usize) {
-        s.prefetch_far(self.x_next.wrapping_at(row).wrapping_add(unit));
+    pub(super) fn expect_input<S: Simd<Elem = E>>(
+        &self,
+        s: S,
+        row: usize,
+        panel: Panel,
+        blocks: usize,
+    ) {
+        if let Some(x) = self.x_next {
+            let x = x.wrapping_at(row).wrapping_add(panel.unit);
+            for block in 0..blocks {
+                s.prefetch_far(x.wrapping_add(block * S::LANES));
+            }
+        }
     }
 
     /// Where the accumulators of batch row b start.

@@ -81,6 +81,11 @@ impl<S: Simd> TileOp<S> for ForwardGates<S::Elem> {
         unsafe { self.step.init(row).add(panel.unit * 2) }
     }
 
+    #[inline(always)]
+    unsafe fn expect(&self, s: S, row: usize, panel: Panel) {
+        self.step.expect_input(s, row, panel, panel.vectors / 2);
+    }
+
     #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         let h = self.step.hidden;

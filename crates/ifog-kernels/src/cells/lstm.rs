@@ -68,7 +68,7 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
 
     #[inline(always)]
     unsafe fn expect(&self, s: S, row: usize, panel: Panel) {
-        self.step.expect_input(s, row, panel.unit);
+        self.step.expect_input(s, row, panel, 1);
     }
 
     #[cfg_attr(not(ifog_unoptimised), inline(always))]

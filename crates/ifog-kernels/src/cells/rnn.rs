@@ -45,6 +45,11 @@ impl<S: Simd> TileOp<S> for Forward<S::Elem> {
         unsafe { self.step.init(row).add(panel.unit) }
     }
 
+    #[inline(always)]
+    unsafe fn expect(&self, s: S, row: usize, panel: Panel) {
+        self.step.expect_input(s, row, panel, panel.vectors);
+    }
+
     #[cfg_attr(not(ifog_unoptimised), inline(always))]
     unsafe fn finish(&self, s: S, row: usize, panel: Panel, acc: *mut S::Elem) {
         for v in 0..panel.vectors {
