@@ -39,7 +39,7 @@ pub(crate) struct Run<E> {
 }
 
 /// What the product loop asks the caches for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ahead {
     /// Nothing: the hardware sees rows one behind the other by itself.
     Nothing,

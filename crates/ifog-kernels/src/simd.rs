@@ -14,6 +14,7 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 pub(crate) mod portable;
+pub(crate) mod processor;
 
 use crate::element::Element;
 use crate::microkernel::{Ahead, Microkernel};

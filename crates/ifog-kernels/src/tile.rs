@@ -322,19 +322,13 @@ unsafe fn sweep_panels<S: Simd, Op: TileOp<S>>(
         let rows = cut.rows(&rows, place.block);
         let most = most_rows(S::ACCUMULATORS, panel.vectors);
         let tiles = rows.len().div_ceil(most);
-        let asks = far.ahead(rows.len(), tiles);
+        let asks = far.ahead(rows.len(), tiles, next.is_none());
         let parts = part_of(products, place.part, cut.parts);
         for (run, part) in tile.runs.iter_mut().zip(&parts) {
             run.right = part.right_rows(index, width);
             run.len = part.len;
         }
         let panels_come = far == Far::Panels && asks == Ahead::Next;
-        // The next step begins with the last panel.
-        let asks = if panels_come && next.is_none() {
-            Ahead::Nothing
-        } else {
-            asks
-        };
         if let Some(next) = next.filter(|_| panels_come) {
             let parts = part_of(products, next.part, cut.parts);
             for (run, part) in tile.runs.iter_mut().zip(&parts) {

@@ -64,9 +64,9 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
 
-    struct Roots<'a>(&'a mut [f32]);
+    struct Products<'a>(&'a mut [f32]);
 
-    impl Vectorize for Roots<'_> {
+    impl Vectorize for Products<'_> {
         type Output = bool;
 
         #[inline(always)]
@@ -85,7 +85,7 @@ mod tests {
         let values: Vec<f32> = (0..77).map(|k| 0.37 * k as f32 - 11.0).collect();
         let of = |level: Level| {
             let mut values = values.clone();
-            assert!(level.vectorize(Roots(&mut values)));
+            assert!(level.vectorize(Products(&mut values)));
             values
         };
         let plain = of(Level::PORTABLE);
